@@ -1,0 +1,118 @@
+// Command fleet-handshake is the operator: it runs on the Rancher management cluster and sends Secrets to downstream
+// clusters through Fleet.
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
+	"github.com/fleet-handshake/fleet-handshake/pkg/version"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+)
+
+const envPrefix = "FLEET_HANDSHAKE_"
+
+func main() {
+	if err := command().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "fleet-handshake:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var opts operator.Options
+	var kubeconfig, logLevel, logFormat string
+	cmd := &cobra.Command{
+		Use:           "fleet-handshake",
+		Short:         "Send Secrets of the Rancher hub to downstream clusters through Fleet",
+		Long:          "Fleet Handshake runs on the Rancher management cluster. It sends Secrets to the downstream clusters that FleetHandshakes name, through Fleet, and reports for each cluster whether it has them.",
+		Version:       version.String(),
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromEnvironment(cmd.Flags()); err != nil {
+				return err
+			}
+			return setUpLogging(logLevel, logFormat)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := restConfig(kubeconfig)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			logrus.WithField("server", cfg.Host).Infof("fleet-handshake %s", version.String())
+			return operator.Run(ctx, cfg, opts)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file of the hub; default: $KUBECONFIG, then the service account of the pod")
+	f.StringVar(&opts.Namespace, "namespace", "fleet-handshake-system", "namespace of the leader election's Lease")
+	f.BoolVar(&opts.LeaderElect, "leader-elect", true, "let one of several replicas work at a time")
+	f.StringVar(&opts.ListenAddress, "listen-address", ":8080", "address of /healthz, /readyz and /metrics; 0 turns it off")
+	f.IntVar(&opts.Workers, "workers", 8, "how many FleetHandshakes are worked on at a time")
+	f.BoolVar(&opts.AllowCrossNamespace, "allow-cross-namespace", false, "let a FleetHandshake send a Secret of another namespace; whoever may create a FleetHandshake can then send any Secret of the hub")
+	f.StringVar(&logLevel, "log-level", "info", "panic, fatal, error, warning, info, debug or trace")
+	f.StringVar(&logFormat, "log-format", "text", "text or json")
+	f.VisitAll(func(flag *pflag.Flag) { flag.Usage += " [$" + envName(flag.Name) + "]" })
+	return cmd
+}
+
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromEnvironment sets each flag that is not on the command line from its environment twin.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var failed error
+	flags.VisitAll(func(flag *pflag.Flag) {
+		value, ok := os.LookupEnv(envName(flag.Name))
+		if !ok || flag.Changed || failed != nil {
+			return
+		}
+		if err := flags.Set(flag.Name, value); err != nil {
+			failed = fmt.Errorf("environment variable %s: %w", envName(flag.Name), err)
+		}
+	})
+	return failed
+}
+
+func setUpLogging(level, format string) error {
+	parsed, err := logrus.ParseLevel(level)
+	if err != nil {
+		return fmt.Errorf("--log-level is %q: write panic, fatal, error, warning, info, debug or trace", level)
+	}
+	logrus.SetLevel(parsed)
+	switch format {
+	case "text":
+		logrus.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	case "json":
+		logrus.SetFormatter(&logrus.JSONFormatter{})
+	default:
+		return fmt.Errorf("--log-format is %q: write text or json", format)
+	}
+	klog.LogToStderr(false)
+	klog.SetOutput(logrus.StandardLogger().WriterLevel(logrus.WarnLevel))
+	return nil
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no cluster to work on: %w; name a kubeconfig file with --kubeconfig", err)
+	}
+	return cfg, nil
+}

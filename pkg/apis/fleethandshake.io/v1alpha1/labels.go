@@ -1,0 +1,17 @@
+package v1alpha1
+
+// Labels and annotations. The prefix is not under cattle.io, because Fleet does not copy such labels from a Bundle to
+// its BundleDeployments.
+const (
+	// LabelHandshake is on every Bundle and values Secret of ours, and through Fleet on every BundleDeployment.
+	// Its value is the UID of the FleetHandshake.
+	LabelHandshake = "fleethandshake.io/handshake"
+	// LabelName is beside it and holds the name of the FleetHandshake, shortened when it is longer than 63 characters.
+	// Use it to let a bundle of yours depend on the Secret: dependsOn: [{selector: {matchLabels: {…}}}].
+	LabelName = "fleethandshake.io/name"
+	// AnnotationDelivery is on every Bundle of ours: what was sent under which forceSyncGeneration, as JSON.
+	AnnotationDelivery = "fleethandshake.io/delivery"
+	// AnnotationResyncRequestedAt on a FleetHandshake asks for a resync now. Each new value asks once; the time of
+	// day is a good value.
+	AnnotationResyncRequestedAt = "fleethandshake.io/resync-requested-at"
+)

@@ -1,0 +1,160 @@
+package handshake
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
+	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
+	"github.com/sirupsen/logrus"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+)
+
+// currentBundle is the Bundle of the handshake as it is now; nil when there is none. A problem says that the Bundle
+// belongs to somebody else.
+func (h *handler) currentBundle(hs *v1alpha1.FleetHandshake) (*fleet.Bundle, *syncstatus.Problem, error) {
+	name := bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs))
+	cached, err := h.Bundles.Cache().Get(hs.Namespace, name)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, nil, fmt.Errorf("reading bundle %s/%s: %w", hs.Namespace, name, err)
+	}
+	found := err == nil
+	m, _ := h.memo(hs)
+	switch {
+	case found && m.written != nil && m.written.Name == name && newer(m.written, cached):
+		return m.written, nil, nil
+	case found && metav1.IsControlledBy(cached, hs):
+		return cached, nil, nil
+	case found:
+		return nil, nameTaken("Bundle", hs.Namespace, name), nil
+	case m.written == nil || m.written.Name != name:
+		return nil, nil, nil
+	}
+	// Written before and not in the cache: either the cache is behind, or it was deleted, or its label was.
+	return h.liveBundle(hs, name)
+}
+
+func (h *handler) liveBundle(hs *v1alpha1.FleetHandshake, name string) (*fleet.Bundle, *syncstatus.Problem, error) {
+	b, err := h.Bundles.Get(hs.Namespace, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("reading bundle %s/%s: %w", hs.Namespace, name, err)
+	case !metav1.IsControlledBy(b, hs):
+		return nil, nameTaken("Bundle", hs.Namespace, name), nil
+	}
+	return b, nil, nil
+}
+
+func newer(a, b *fleet.Bundle) bool {
+	order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
+	return err == nil && order > 0
+}
+
+// writeBundle creates or updates the Bundle when it is not as it should be, and returns it as it then is. A problem says
+// that the name belongs to somebody else.
+func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fleet.Bundle) (*fleet.Bundle, *syncstatus.Problem, error) {
+	log := logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "bundle": desired.Name,
+		"revision": bundle.DeliveryOf(desired).Revision(), "generation": desired.Spec.ForceSyncGeneration})
+	if current == nil {
+		created, err := h.Bundles.Create(desired)
+		if apierrors.IsAlreadyExists(err) {
+			// It is not in the cache, because it does not bear our label.
+			live, problem, liveErr := h.liveBundle(hs, desired.Name)
+			if live == nil {
+				return nil, problem, liveErr
+			}
+			h.rememberBundle(hs, live)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("creating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
+		}
+		log.Info("bundle created")
+		h.rememberBundle(hs, created)
+		return created, nil, nil
+	}
+	if !current.DeletionTimestamp.IsZero() {
+		// Somebody deletes it by hand. It is created again when it is gone.
+		return current, nil, nil
+	}
+	changed := current.DeepCopy()
+	changed.Spec = desired.Spec
+	merge(&changed.ObjectMeta, desired.ObjectMeta)
+	if equality.Semantic.DeepEqual(current.Spec, changed.Spec) && sameMeta(current.ObjectMeta, changed.ObjectMeta) {
+		return current, nil, nil
+	}
+	updated, err := h.Bundles.Update(changed)
+	if err != nil {
+		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
+	}
+	log.Info("bundle updated")
+	h.rememberBundle(hs, updated)
+	return updated, nil, nil
+}
+
+// deleteObsolete deletes the Bundles and values Secrets that this handshake had for another target namespace.
+func (h *handler) deleteObsolete(hs *v1alpha1.FleetHandshake, keep string) error {
+	bundles, err := h.Bundles.Cache().GetByIndex(v1alpha1.LabelHandshake, string(hs.UID))
+	if err != nil {
+		return fmt.Errorf("listing the bundles of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
+	}
+	log := logrus.WithField("handshake", hs.Namespace+"/"+hs.Name)
+	for _, b := range bundles {
+		if b.Name == keep || !b.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(b, hs) {
+			continue
+		}
+		if err := h.Bundles.Delete(b.Namespace, b.Name, metav1.NewPreconditionDeleteOptions(string(b.UID))); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting obsolete bundle %s/%s: %w", b.Namespace, b.Name, err)
+		}
+		log.WithField("bundle", b.Name).Info("obsolete bundle deleted")
+	}
+	for _, name := range h.Secrets.Of(hs) {
+		if name == keep {
+			continue
+		}
+		secret, err := h.Secrets.Get(h.ctx, hs.Namespace, name)
+		if apierrors.IsNotFound(err) || err == nil && !metav1.IsControlledBy(secret, hs) {
+			continue
+		}
+		if err == nil {
+			err = h.SecretClient.Secrets(hs.Namespace).Delete(h.ctx, name, *metav1.NewPreconditionDeleteOptions(string(secret.UID)))
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting obsolete values secret %s/%s: %w", hs.Namespace, name, err)
+		}
+		log.WithField("bundle", name).Info("obsolete values secret deleted")
+	}
+	return nil
+}
+
+// merge sets the labels, annotations and owner of ours, and leaves those of others.
+func merge(into *metav1.ObjectMeta, ours metav1.ObjectMeta) {
+	into.Labels = merged(into.Labels, ours.Labels)
+	into.Annotations = merged(into.Annotations, ours.Annotations)
+	into.OwnerReferences = ours.OwnerReferences
+}
+
+func merged(theirs, ours map[string]string) map[string]string {
+	out := maps.Clone(theirs)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, ours)
+	return out
+}
+
+func sameMeta(a, b metav1.ObjectMeta) bool {
+	return equality.Semantic.DeepEqual(a.Labels, b.Labels) && equality.Semantic.DeepEqual(a.Annotations, b.Annotations) &&
+		equality.Semantic.DeepEqual(a.OwnerReferences, b.OwnerReferences)
+}
+
+func sameData(a, b map[string][]byte) bool {
+	return maps.EqualFunc(a, b, bytes.Equal)
+}

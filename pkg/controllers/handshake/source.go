@@ -1,0 +1,177 @@
+package handshake
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
+	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
+	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// content is the public part of what the values Secret holds.
+type content struct {
+	hash     string
+	revision string
+	names    []string
+}
+
+func public(s bundle.Sealed) *content {
+	return &content{hash: s.Hash, revision: s.Revision, names: s.Names}
+}
+
+// seal brings the values Secret in step with the source, and says what it holds. With a problem, nothing new is sent,
+// and the content is what was sent before; nil when there is none. Payloads are read only when a version has changed.
+func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Problem, error) {
+	if p := h.refused(hs); p != nil {
+		// Not a byte of the source is read.
+		_, values, err := h.readValues(hs)
+		if err != nil {
+			return nil, nil, err
+		}
+		return sentBefore(values), p, nil
+	}
+	seen := h.versions(hs)
+	if m, ok := h.memo(hs); ok && m.seen == seen {
+		return m.content, m.problem, nil
+	}
+	source, err := h.Secrets.Get(h.ctx, bundle.SourceNamespace(hs), hs.Spec.SecretName)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, nil, fmt.Errorf("reading secret %s/%s: %w", bundle.SourceNamespace(hs), hs.Spec.SecretName, err)
+	}
+	found := err == nil
+	name, values, err := h.readValues(hs)
+	if err != nil {
+		return nil, nil, err
+	}
+	if values != nil && !metav1.IsControlledBy(values, hs) {
+		return nil, nameTaken("Secret", hs.Namespace, name), nil
+	}
+	var problem *syncstatus.Problem
+	var sealed bundle.Sealed
+	if found {
+		seen.source = secrets.VersionOf(source)
+		sealed, err = bundle.Seal(source, dataOf(values), newNonce)
+		problem = refusal(source, err)
+	} else {
+		problem = missing(hs)
+	}
+	if problem != nil {
+		h.remember(hs, memo{seen: seen, content: sentBefore(values), problem: problem})
+		return sentBefore(values), problem, nil
+	}
+	if values, err = h.writeValues(hs, values, sealed); err != nil {
+		return nil, nil, err
+	}
+	seen.values = secrets.VersionOf(values)
+	h.remember(hs, memo{seen: seen, content: public(sealed)})
+	return public(sealed), nil, nil
+}
+
+func (h *handler) readValues(hs *v1alpha1.FleetHandshake) (string, *corev1.Secret, error) {
+	name := bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs))
+	values, err := h.Secrets.Get(h.ctx, hs.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		return name, nil, nil
+	}
+	if err != nil {
+		return name, nil, fmt.Errorf("reading values secret %s/%s: %w", hs.Namespace, name, err)
+	}
+	return name, values, nil
+}
+
+// writeValues creates or updates the values Secret when it is not as it should be.
+func (h *handler) writeValues(hs *v1alpha1.FleetHandshake, values *corev1.Secret, sealed bundle.Sealed) (*corev1.Secret, error) {
+	desired := bundle.ValuesSecret(hs, sealed)
+	log := logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "bundle": desired.Name, "revision": sealed.Revision})
+	client := h.SecretClient.Secrets(hs.Namespace)
+	if values == nil {
+		created, err := client.Create(h.ctx, desired, metav1.CreateOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("creating values secret %s/%s: %w", desired.Namespace, desired.Name, err)
+		}
+		log.Info("values secret created")
+		return created, nil
+	}
+	changed := values.DeepCopy()
+	changed.Data = desired.Data
+	merge(&changed.ObjectMeta, desired.ObjectMeta)
+	if sameData(values.Data, changed.Data) && sameMeta(values.ObjectMeta, changed.ObjectMeta) {
+		return values, nil
+	}
+	updated, err := client.Update(h.ctx, changed, metav1.UpdateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("updating values secret %s/%s: %w", desired.Namespace, desired.Name, err)
+	}
+	log.Info("values secret updated")
+	return updated, nil
+}
+
+// refused says why the source may not be used.
+func (h *handler) refused(hs *v1alpha1.FleetHandshake) *syncstatus.Problem {
+	source := bundle.SourceNamespace(hs)
+	if source == hs.Namespace || h.AllowCrossNamespace {
+		return nil
+	}
+	return &syncstatus.Problem{
+		State: v1alpha1.StateError, Reason: v1alpha1.ReasonNotGranted, Source: true,
+		Message: fmt.Sprintf("Secret %s/%s is in another namespace than the FleetHandshake, which is not allowed; put the Secret into namespace %s, or start the operator with --allow-cross-namespace", source, hs.Spec.SecretName, hs.Namespace),
+	}
+}
+
+func missing(hs *v1alpha1.FleetHandshake) *syncstatus.Problem {
+	return &syncstatus.Problem{
+		State: v1alpha1.StateMissing, Reason: v1alpha1.ReasonSecretNotFound, Source: true,
+		Message: fmt.Sprintf("Secret %s/%s does not exist; create it, or correct spec.secretName. Clusters keep what they have", bundle.SourceNamespace(hs), hs.Spec.SecretName),
+	}
+}
+
+// refusal makes a problem of an error of bundle.Seal.
+func refusal(source *corev1.Secret, err error) *syncstatus.Problem {
+	if err == nil {
+		return nil
+	}
+	reason := v1alpha1.ReasonUnsupportedType
+	if errors.Is(err, bundle.ErrTooLarge) {
+		reason = v1alpha1.ReasonTooLarge
+	}
+	return &syncstatus.Problem{
+		State: v1alpha1.StateError, Reason: reason, Source: true,
+		Message: fmt.Sprintf("Secret %s/%s cannot be sent: %s", source.Namespace, source.Name, err),
+	}
+}
+
+func nameTaken(kind, namespace, name string) *syncstatus.Problem {
+	return &syncstatus.Problem{
+		State: v1alpha1.StateError, Reason: v1alpha1.ReasonNameTaken,
+		Message: fmt.Sprintf("%s %s/%s is there already and does not belong to this FleetHandshake; delete it, or give the FleetHandshake another name", kind, namespace, name),
+	}
+}
+
+// sentBefore is what an existing values Secret holds.
+func sentBefore(values *corev1.Secret) *content {
+	sealed, err := bundle.Open(dataOf(values))
+	if err != nil {
+		return nil
+	}
+	return public(sealed)
+}
+
+func dataOf(values *corev1.Secret) map[string][]byte {
+	if values == nil {
+		return nil
+	}
+	return values.Data
+}
+
+func newNonce() string {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+	return bundle.Nonce(random[:])
+}

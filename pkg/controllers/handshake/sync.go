@@ -1,0 +1,118 @@
+package handshake
+
+import (
+	"fmt"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
+	"github.com/fleet-handshake/fleet-handshake/pkg/target"
+	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
+	"github.com/sirupsen/logrus"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// sync is one reconcile: gather, decide, act, status. It can be stopped between any two writes: the next sync finds
+// what was written and goes on from there.
+func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
+	clusters, problem, err := h.match(hs)
+	if err != nil {
+		return hs, err
+	}
+	current, taken, err := h.currentBundle(hs)
+	if err != nil {
+		return hs, err
+	}
+	deployments, err := h.deployments(current)
+	if err != nil {
+		return hs, err
+	}
+	if problem == nil {
+		problem = taken
+	}
+	if problem == nil {
+		current, problem, err = h.deliver(hs, current, syncstatus.Confirmed(current, deployments, clusters))
+		if err != nil {
+			return hs, err
+		}
+	}
+	h.scheduleResync(hs, current)
+	return h.writeStatus(hs, syncstatus.Aggregate(syncstatus.Input{
+		Handshake: hs, Bundle: current, Deployments: deployments, Clusters: clusters,
+		Problem: problem, Now: h.Clock.Now(),
+	}))
+}
+
+// deliver brings the values Secret and then the Bundle in step with the source, and returns the Bundle as it then is.
+// That order matters: Fleet retries when the hash in the Bundle is not that of the Secret, but does not watch the Secret.
+func (h *handler) deliver(hs *v1alpha1.FleetHandshake, current *fleet.Bundle, confirmed bool) (*fleet.Bundle, *syncstatus.Problem, error) {
+	content, problem, err := h.seal(hs)
+	if err != nil || content == nil {
+		return current, problem, err
+	}
+	desired := bundle.Render(bundle.Request{
+		Handshake: hs, Current: current,
+		Hash: content.hash, Revision: content.revision, Names: content.names,
+		Confirmed: confirmed, Now: h.Clock.Now(),
+	})
+	written, taken, err := h.writeBundle(hs, current, desired)
+	if err != nil || taken != nil {
+		return current, taken, err
+	}
+	return written, problem, h.deleteObsolete(hs, written.Name)
+}
+
+func (h *handler) match(hs *v1alpha1.FleetHandshake) ([]*fleet.Cluster, *syncstatus.Problem, error) {
+	all, err := h.Clusters.Cache().List(hs.Namespace, labels.Everything())
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing the clusters of namespace %s: %w", hs.Namespace, err)
+	}
+	groups, err := h.Groups.Cache().List(hs.Namespace, labels.Everything())
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing the cluster groups of namespace %s: %w", hs.Namespace, err)
+	}
+	matched, err := target.Match(hs.Spec.Targets, all, groups)
+	if err != nil {
+		return nil, &syncstatus.Problem{
+			State: v1alpha1.StateError, Reason: v1alpha1.ReasonInvalidTarget,
+			Message: fmt.Sprintf("spec.%v; correct the selector", err),
+		}, nil
+	}
+	return matched, nil, nil
+}
+
+func (h *handler) deployments(b *fleet.Bundle) ([]*fleet.BundleDeployment, error) {
+	if b == nil {
+		return nil, nil
+	}
+	found, err := h.Deployments.Cache().GetByIndex(indexByBundle, b.Namespace+"/"+b.Name)
+	if err != nil {
+		return nil, fmt.Errorf("listing the bundle deployments of %s/%s: %w", b.Namespace, b.Name, err)
+	}
+	return found, nil
+}
+
+// scheduleResync wakes the handshake when the data has to be written again.
+func (h *handler) scheduleResync(hs *v1alpha1.FleetHandshake, b *fleet.Bundle) {
+	if due := bundle.DeliveryOf(b).ResyncDue(bundle.ResyncInterval(hs)); !due.IsZero() && !hs.Spec.Paused {
+		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, max(due.Sub(h.Clock.Now()), soon))
+	}
+}
+
+func (h *handler) writeStatus(hs *v1alpha1.FleetHandshake, status v1alpha1.FleetHandshakeStatus) (*v1alpha1.FleetHandshake, error) {
+	if equality.Semantic.DeepEqual(hs.Status, status) {
+		return hs, nil
+	}
+	changed := hs.DeepCopy()
+	changed.Status = status
+	updated, err := h.Handshakes.UpdateStatus(changed)
+	if err != nil {
+		return hs, fmt.Errorf("writing the status of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
+	}
+	if hs.Status.Status != status.Status {
+		logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "status": status.Status,
+			"clusters": status.Display.ReadyClusters}).Info("status changed")
+	}
+	return updated, nil
+}

@@ -1,0 +1,134 @@
+package handshake
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+const (
+	indexBySource = "fleethandshake.io/source"
+	indexByBundle = "fleethandshake.io/bundle"
+
+	// soon is the delay of a wake-up by a Secret: short, because a rotation waits for it, and long enough to make
+	// one of several writes in a row.
+	soon = 10 * time.Millisecond
+	// shortly is the delay of all others: a rollout makes many events for one handshake.
+	shortly = 100 * time.Millisecond
+)
+
+func (h *handler) addIndexers() {
+	h.Handshakes.Cache().AddIndexer(indexBySource, func(hs *v1alpha1.FleetHandshake) ([]string, error) {
+		return []string{bundle.SourceNamespace(hs) + "/" + hs.Spec.SecretName}, nil
+	})
+	h.Deployments.Cache().AddIndexer(indexByBundle, func(bd *fleet.BundleDeployment) ([]string, error) {
+		return []string{bundleOf(bd)}, nil
+	})
+	h.Bundles.Cache().AddIndexer(v1alpha1.LabelHandshake, func(b *fleet.Bundle) ([]string, error) {
+		return []string{b.Labels[v1alpha1.LabelHandshake]}, nil
+	})
+}
+
+func bundleOf(bd *fleet.BundleDeployment) string {
+	return bd.Labels[fleet.BundleNamespaceLabel] + "/" + bd.Labels[fleet.BundleLabel]
+}
+
+// addTriggers wakes handshakes when something that they depend on changes. A wake-up is always EnqueueAfter: that
+// coalesces, whereas each Enqueue counts as a failure of the key and delays it further.
+func (h *handler) addTriggers() error {
+	if err := h.Secrets.OnChange(h.secretChanged); err != nil {
+		return fmt.Errorf("watching Secrets: %w", err)
+	}
+	for what, t := range map[string]struct {
+		informer cache.SharedIndexInformer
+		changed  func(old, now metav1.Object)
+	}{
+		"Bundles":           {h.Bundles.Informer(), func(_, now metav1.Object) { h.wakeOwner(now, shortly) }},
+		"BundleDeployments": {h.Deployments.Informer(), h.deploymentChanged},
+		"Clusters":          {h.Clusters.Informer(), h.clusterChanged},
+		"ClusterGroups":     {h.Groups.Informer(), h.clusterChanged},
+	} {
+		if err := trigger(t.informer, t.changed); err != nil {
+			return fmt.Errorf("watching %s: %w", what, err)
+		}
+	}
+	return nil
+}
+
+// trigger calls f with the object before and after; old is nil unless the object was there before.
+func trigger(informer cache.SharedIndexInformer, f func(old, now metav1.Object)) error {
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) { f(nil, object(o)) },
+		UpdateFunc: func(old, now any) {
+			if object(old).GetResourceVersion() != object(now).GetResourceVersion() {
+				f(object(old), object(now))
+			}
+		},
+		DeleteFunc: func(o any) { f(nil, object(o)) },
+	})
+	return err
+}
+
+func object(o any) metav1.Object {
+	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
+		o = gone.Obj
+	}
+	m, ok := o.(metav1.Object)
+	if !ok {
+		return &metav1.ObjectMeta{}
+	}
+	return m
+}
+
+// secretChanged wakes the handshakes that send the Secret, or the one whose values it holds.
+func (h *handler) secretChanged(secret metav1.Object) {
+	h.wakeOwner(secret, shortly)
+	users, err := h.Handshakes.Cache().GetByIndex(indexBySource, secret.GetNamespace()+"/"+secret.GetName())
+	if err != nil {
+		return
+	}
+	for _, hs := range users {
+		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, soon)
+	}
+}
+
+func (h *handler) deploymentChanged(_, now metav1.Object) {
+	bd, ok := now.(*fleet.BundleDeployment)
+	if !ok {
+		return
+	}
+	b, err := h.Bundles.Cache().Get(bd.Labels[fleet.BundleNamespaceLabel], bd.Labels[fleet.BundleLabel])
+	if err != nil {
+		// Without its Bundle nothing depends on it any more; when the Bundle arrives, that wakes the handshake.
+		return
+	}
+	h.wakeOwner(b, shortly)
+}
+
+// clusterChanged wakes the handshakes of the namespace when the answer to "which clusters match" may be another one.
+// Clusters report in all the time; what they report does not matter here.
+func (h *handler) clusterChanged(old, now metav1.Object) {
+	if old != nil && maps.Equal(old.GetLabels(), now.GetLabels()) && old.GetGeneration() == now.GetGeneration() {
+		return
+	}
+	all, err := h.Handshakes.Cache().GetByIndex(cache.NamespaceIndex, now.GetNamespace())
+	if err != nil {
+		return
+	}
+	for _, hs := range all {
+		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, shortly)
+	}
+}
+
+func (h *handler) wakeOwner(owned metav1.Object, after time.Duration) {
+	owner := metav1.GetControllerOfNoCopy(owned)
+	if owner != nil && owner.Kind == "FleetHandshake" {
+		h.Handshakes.EnqueueAfter(owned.GetNamespace(), owner.Name, after)
+	}
+}

@@ -1,0 +1,148 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/handshake"
+	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io"
+	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io"
+	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
+	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
+	"github.com/rancher/lasso/pkg/cache"
+	"github.com/rancher/lasso/pkg/client"
+	"github.com/rancher/lasso/pkg/controller"
+	"github.com/rancher/wrangler/v3/pkg/generic"
+	"github.com/rancher/wrangler/v3/pkg/ratelimit"
+	"github.com/sirupsen/logrus"
+	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+)
+
+// Run checks what the operator needs, and works until ctx ends. It returns nil when ctx ended, and an error when the
+// operator cannot work or has lost its Lease; the process must then end, so that it starts afresh.
+func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
+	if err := opts.Validate(); err != nil {
+		return err
+	}
+	if opts.Clock == nil {
+		opts.Clock = clock.RealClock{}
+	}
+	cfg = rest.CopyConfig(cfg)
+	cfg.UserAgent = "fleet-handshake"
+	// The API server's priority and fairness decides; limits on our side would only make rotations slow.
+	cfg.RateLimiter = ratelimit.None
+
+	kube, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	crds, err := apiextensionsclient.NewForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	if err := preflight(ctx, crds, kube.CoreV1(), opts); err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ready := &readiness{}
+	if err := serve(ctx, stop, opts.ListenAddress, ready); err != nil {
+		return err
+	}
+	work := func(ctx context.Context) {
+		if err := startControllers(ctx, cfg, kube, opts); err != nil {
+			stop(err)
+			return
+		}
+		logrus.Info("working")
+		ready.set(true)
+	}
+	if opts.LeaderElect {
+		// A standby is ready: it can take over at any time. Its informers start when it does, because lasso
+		// would queue every event until then.
+		ready.set(true)
+		elect(ctx, stop, kube, opts.Namespace, work)
+	} else {
+		work(ctx)
+		<-ctx.Done()
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return nil
+}
+
+func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Interface, opts Options) error {
+	clients, err := client.NewSharedClientFactory(cfg, nil)
+	if err != nil {
+		return fmt.Errorf("making the client factory: %w", err)
+	}
+	ours := func(o *metav1.ListOptions) { o.LabelSelector = v1alpha1.LabelHandshake }
+	caches := cache.NewSharedCachedFactory(clients, &cache.SharedCacheFactoryOptions{
+		KindTweakList: map[schema.GroupVersionKind]cache.TweakListOptionsFunc{
+			fleet.SchemeGroupVersion.WithKind("Bundle"):           ours,
+			fleet.SchemeGroupVersion.WithKind("BundleDeployment"): ours,
+		},
+	})
+	shared := controller.NewSharedControllerFactory(caches, &controller.SharedControllerFactoryOptions{SyncOnlyChangedObjects: true})
+	factoryOptions := &generic.FactoryOptions{SharedControllerFactory: shared}
+	fleetFactory, err := fleetctl.NewFactoryFromConfigWithOptions(cfg, factoryOptions)
+	if err != nil {
+		return fmt.Errorf("making the Fleet controllers: %w", err)
+	}
+	handshakeFactory, err := handshakectl.NewFactoryFromConfigWithOptions(cfg, factoryOptions)
+	if err != nil {
+		return fmt.Errorf("making the FleetHandshake controllers: %w", err)
+	}
+	store, err := secrets.New(cfg, kube.CoreV1())
+	if err != nil {
+		return err
+	}
+	fleetV1, handshakeV1 := fleetFactory.Fleet().V1alpha1(), handshakeFactory.Fleethandshake().V1alpha1()
+	err = handshake.Register(ctx, handshake.Config{
+		Handshakes:          handshakeV1.FleetHandshake(),
+		Bundles:             fleetV1.Bundle(),
+		Deployments:         fleetV1.BundleDeployment(),
+		Clusters:            fleetV1.Cluster(),
+		Groups:              fleetV1.ClusterGroup(),
+		Secrets:             store,
+		SecretClient:        kube.CoreV1(),
+		AllowCrossNamespace: opts.AllowCrossNamespace,
+		Clock:               opts.Clock,
+	})
+	if err != nil {
+		return err
+	}
+	for _, informer := range []toolscache.SharedIndexInformer{
+		handshakeV1.FleetHandshake().Informer(), fleetV1.Bundle().Informer(), fleetV1.BundleDeployment().Informer(),
+		fleetV1.Cluster().Informer(), fleetV1.ClusterGroup().Informer(),
+	} {
+		if err := informer.SetTransform(dropManagedFields); err != nil {
+			return fmt.Errorf("preparing the informers: %w", err)
+		}
+	}
+	if err := store.Start(ctx); err != nil {
+		return err
+	}
+	if err := shared.Start(ctx, opts.Workers); err != nil {
+		return fmt.Errorf("starting the controllers: %w", err)
+	}
+	return nil
+}
+
+func dropManagedFields(o any) (any, error) {
+	if m, err := meta.Accessor(o); err == nil {
+		m.SetManagedFields(nil)
+	}
+	return o, nil
+}
