@@ -9,8 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxRevisions is how many revisions a Delivery remembers.
-const maxRevisions = 10
+const (
+	// maxRevisions is how many revisions a Delivery remembers.
+	maxRevisions = 10
+	// scrubDelay is how long after a rotation the scrub may follow. Rotations in quick succession need one scrub,
+	// and do not wait behind the scrub of the one before.
+	scrubDelay = 5 * time.Second
+)
 
 // Delivery is the public record of what a Bundle has sent, kept in an annotation on it. Each change of what is sent,
 // each resync and each scrub raises the Bundle's forceSyncGeneration by one. Fleet carries that number to each
@@ -75,6 +80,15 @@ func (d Delivery) ResyncDue(interval time.Duration) time.Time {
 		return time.Time{}
 	}
 	return d.AssertedAt.Add(interval)
+}
+
+// ScrubDue is when the former revision may be pushed out of the Helm history, once every cluster has confirmed the
+// current one; the zero time when there is nothing to push out.
+func (d Delivery) ScrubDue() time.Time {
+	if !d.Unscrubbed {
+		return time.Time{}
+	}
+	return d.AssertedAt.Add(scrubDelay)
 }
 
 // sent records a new revision under a generation.

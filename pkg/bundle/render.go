@@ -72,9 +72,9 @@ func advance(r Request) (int64, Delivery) {
 	}
 	rotated := d.Revision() != r.Revision
 	requested := d.ResyncRequest != request && request != ""
-	due := d.ResyncDue(ResyncInterval(r.Handshake))
-	resync := requested || !due.IsZero() && !r.Now.Before(due)
-	scrub := d.Unscrubbed && r.Confirmed
+	over := func(due time.Time) bool { return !due.IsZero() && !r.Now.Before(due) }
+	resync := requested || over(d.ResyncDue(ResyncInterval(r.Handshake)))
+	scrub := r.Confirmed && over(d.ScrubDue())
 	switch {
 	case rotated:
 		generation++

@@ -88,6 +88,11 @@ func TestRenderRaisesTheGenerationOnlyWhenSomethingMustBeAppliedAgain(t *testing
 			r.Confirmed = true
 			return r
 		}, 3, false},
+		"a rotation is confirmed, but only just": {func() Request {
+			r := request(rotated, "r2", start.Add(time.Minute+4*time.Second))
+			r.Confirmed = true
+			return r
+		}, 2, true},
 		"resyncs are off": {func() Request {
 			r := request(first, "r1", start.Add(1000*time.Hour))
 			r.Handshake.Spec.ResyncInterval = &metav1.Duration{}

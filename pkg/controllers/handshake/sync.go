@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
@@ -31,13 +32,14 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 	if problem == nil {
 		problem = taken
 	}
+	confirmed := syncstatus.Confirmed(current, deployments, clusters)
 	if problem == nil {
-		current, problem, err = h.deliver(hs, current, syncstatus.Confirmed(current, deployments, clusters))
+		current, problem, err = h.deliver(hs, current, confirmed)
 		if err != nil {
 			return hs, err
 		}
 	}
-	h.scheduleResync(hs, current)
+	h.scheduleNext(hs, current, confirmed)
 	return h.writeStatus(hs, syncstatus.Aggregate(syncstatus.Input{
 		Handshake: hs, Bundle: current, Deployments: deployments, Clusters: clusters,
 		Problem: problem, Now: h.Clock.Now(),
@@ -93,10 +95,21 @@ func (h *handler) deployments(b *fleet.Bundle) ([]*fleet.BundleDeployment, error
 	return found, nil
 }
 
-// scheduleResync wakes the handshake when the data has to be written again.
-func (h *handler) scheduleResync(hs *v1alpha1.FleetHandshake, b *fleet.Bundle) {
-	if due := bundle.DeliveryOf(b).ResyncDue(bundle.ResyncInterval(hs)); !due.IsZero() && !hs.Spec.Paused {
-		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, max(due.Sub(h.Clock.Now()), soon))
+// scheduleNext wakes the handshake when the data has to be written again. What is due already and was not done waits
+// for the change that makes it possible.
+func (h *handler) scheduleNext(hs *v1alpha1.FleetHandshake, b *fleet.Bundle, confirmed bool) {
+	if hs.Spec.Paused {
+		return
+	}
+	delivery := bundle.DeliveryOf(b)
+	due := []time.Time{delivery.ResyncDue(bundle.ResyncInterval(hs))}
+	if confirmed {
+		due = append(due, delivery.ScrubDue())
+	}
+	for _, at := range due {
+		if wait := at.Sub(h.Clock.Now()); wait > 0 {
+			h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, wait)
+		}
 	}
 }
 

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const operatorNamespace = "fleet-handshake-system"
+
+// operator is the real binary, started as a person would start it.
+type operator struct {
+	cmd *exec.Cmd
+	log string
+}
+
+func startOperator(ctx context.Context, root string, l *lab.Lab) (*operator, error) {
+	fmt.Println("== Starting the operator")
+	binary := filepath.Join(l.Dir, "fleet-handshake")
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/fleet-handshake")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building the operator: %w\n%s", err, out)
+	}
+	if err := l.Hub.Apply(ctx, filepath.Join(root, "crds")); err != nil {
+		return nil, err
+	}
+	hub, err := clients.New(l.Hub.Config)
+	if err != nil {
+		return nil, err
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}
+	if _, err := hub.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("creating namespace %s: %w", operatorNamespace, err)
+	}
+	_, kubeconfig, err := l.Hub.User("fleet-handshake", "system:masters")
+	if err != nil {
+		return nil, err
+	}
+	o := &operator{log: filepath.Join(l.Dir, "fleet-handshake.log")}
+	file, err := os.Create(o.log)
+	if err != nil {
+		return nil, fmt.Errorf("making the operator's log: %w", err)
+	}
+	defer file.Close()
+	o.cmd = exec.Command(binary, "--kubeconfig", kubeconfig, "--listen-address", "127.0.0.1:0")
+	o.cmd.Stdout, o.cmd.Stderr = file, file
+	// It must not get the terminal's Ctrl-C: the demo ends it. It dies with the demo.
+	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := o.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the operator: %w", err)
+	}
+	err = clients.Until(ctx, 30*time.Second, func(context.Context) error {
+		if content, err := os.ReadFile(o.log); err != nil || !bytes.Contains(content, []byte("msg=working")) {
+			return fmt.Errorf("the operator does not say that it works; see %s", o.log)
+		}
+		return nil
+	})
+	if err != nil {
+		o.stop()
+		return nil, fmt.Errorf("%w\n%s", err, o.tail())
+	}
+	return o, nil
+}
+
+func (o *operator) stop() {
+	_ = o.cmd.Process.Signal(syscall.SIGTERM)
+	_ = o.cmd.Wait()
+}
+
+// tail is the end of the log.
+func (o *operator) tail() string {
+	content, err := os.ReadFile(o.log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := bytes.Split(bytes.TrimSpace(content), []byte("\n"))
+	return string(bytes.Join(lines[max(0, len(lines)-20):], []byte("\n")))
+}

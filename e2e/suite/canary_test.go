@@ -1,0 +1,142 @@
+package suite
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// forms are the ways in which a text may stand in a store: plain, and in base64 at each of the three offsets, without
+// the characters at both ends that depend on their neighbours.
+func forms(text string) [][]byte {
+	out := [][]byte{[]byte(text)}
+	for offset := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("\x00", offset) + text))
+		out = append(out, []byte(encoded[4:len(encoded)-4]))
+	}
+	return out
+}
+
+// holds says whether a value holds the text in one of its forms, also inside gzip in base64, as Fleet's Contents and
+// Helm's releases are, and inside base64 of base64.
+func holds(value []byte, text string) bool {
+	for _, form := range forms(text) {
+		if bytes.Contains(value, form) || bytes.Contains(value, forms(string(form))[1]) {
+			return true
+		}
+	}
+	for _, field := range bytes.FieldsFunc(value, func(r rune) bool { return r == '"' || r < ' ' }) {
+		for range 2 {
+			decoded, err := base64.StdEncoding.DecodeString(string(field))
+			if err != nil {
+				break
+			}
+			field = decoded
+			if reader, err := gzip.NewReader(bytes.NewReader(decoded)); err == nil {
+				plain, _ := io.ReadAll(reader)
+				if holds(plain, text) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// whereIs lists the keys in a cluster's etcd whose values hold the text.
+func whereIs(t *testing.T, c *lab.Cluster, text string) []string {
+	t.Helper()
+	var keys []string
+	scanned := 0
+	require.NoError(t, c.RangeEtcd(context.Background(), "/", func(key string, value []byte) error {
+		scanned++
+		if holds(value, text) {
+			keys = append(keys, key)
+		}
+		return nil
+	}))
+	require.Greater(t, scanned, 50, "the scan has found next to nothing")
+	return keys
+}
+
+func assertSealed(t *testing.T, text string) {
+	t.Helper()
+	for _, c := range append([]*lab.Cluster{world.Hub}, world.Downstream...) {
+		for _, key := range whereIs(t, c, text) {
+			assert.True(t, strings.HasPrefix(key, "/registry/secrets/"), "%s: %s holds secret data", c.Name, key)
+		}
+	}
+	for _, form := range forms(text) {
+		assert.False(t, bytes.Contains(logs.Bytes(), form), "a log line holds secret data")
+	}
+}
+
+func TestTheScanFindsWhatItLooksFor(t *testing.T) {
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	_, _ = w.Write([]byte(`{"data":"` + base64.StdEncoding.EncodeToString([]byte("x"+marker+"y")) + `"}`))
+	_ = w.Close()
+	encoded := base64.StdEncoding.EncodeToString(zipped.Bytes())
+	for title, value := range map[string]string{
+		"plain": "a " + marker, "base64": base64.StdEncoding.EncodeToString([]byte("ab" + marker + "c")),
+		"gzip in base64": `{"content":"` + encoded + `"}`, "gzip in base64 twice": `{"release":"` + base64.StdEncoding.EncodeToString([]byte(encoded)) + `"}`,
+	} {
+		assert.True(t, holds([]byte(value), marker), title)
+	}
+	assert.False(t, holds([]byte(`{"content":"CANARY"}`), marker))
+}
+
+func TestNoSecretByteOutsideKindSecret(t *testing.T) {
+	startOperator(t)
+	ctx := context.Background()
+	const first, second = marker + " before the rotation", marker + " after the rotation"
+	secret := source("canary", map[string][]byte{"password": []byte(first)})
+	// kubectl apply leaves a copy of the data in this annotation.
+	applied, err := json.Marshal(map[string]any{"data": secret.Data})
+	require.NoError(t, err)
+	secret.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: string(applied)}
+	create(t, secret, toGroup("canary"))
+	hs := says(t, "canary", v1alpha1.StateSynced, "")
+	arrives(t, "paris", "apps", "canary", secret.Data)
+	require.NotEmpty(t, whereIs(t, world.Hub, first), "the scan must find the Secret itself")
+	assertSealed(t, marker)
+
+	// Every kind of drift, seen by Fleet before anything else happens.
+	edit(t, "paris", "canary", `{"data":{"password":"Zm9yZ2Vk"},"metadata":{"labels":{"forged":"yes"}}}`)
+	edit(t, "tokyo", "canary", `{"data":{"password":null,"extra":"eA=="}}`)
+	edit(t, "tokyo", "canary", `{"metadata":{"annotations":{"objectset.rio.cattle.io/id":"forged"}}}`)
+	eventually(t, func(ctx context.Context) error {
+		copied, err := sites["tokyo"].CoreV1().Secrets("apps").Get(ctx, "canary", metav1.GetOptions{})
+		if err == nil && copied.Annotations["objectset.rio.cattle.io/id"] == "forged" {
+			err = fmt.Errorf("the drift in tokyo is not corrected yet")
+		}
+		return err
+	})
+	assertSealed(t, marker)
+
+	rotate(t, "canary", map[string][]byte{"password": []byte(second)})
+	scrubbed(t, hs)
+	arrives(t, "tokyo", "apps", "canary", map[string][]byte{"password": []byte(second)})
+	assertSealed(t, marker)
+	for _, c := range world.Downstream {
+		for _, key := range whereIs(t, c, first) {
+			t.Errorf("%s: %s holds the former value after the scrub", c.Name, key)
+		}
+	}
+	require.NoError(t, sites["paris"].CoreV1().Secrets("apps").Delete(ctx, "canary", metav1.DeleteOptions{}))
+	arrives(t, "paris", "apps", "canary", map[string][]byte{"password": []byte(second)})
+	assertSealed(t, marker)
+}

@@ -1,0 +1,122 @@
+// Package suite keeps the promises: every test here runs against a hub and three downstream clusters with real Fleet.
+package suite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
+	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
+	"github.com/sirupsen/logrus"
+	"k8s.io/client-go/rest"
+)
+
+// operatorUser is the user of the operator under test; the audit log tells its writes from all others.
+const operatorUser = "fleet-handshake"
+
+var (
+	// world is the lab that all tests share.
+	world *lab.Lab
+	hub   *clients.Hub
+	sites = map[string]*clients.Hub{}
+	// operatorConfig is what the operator connects with.
+	operatorConfig *rest.Config
+	// logs is everything that operators of this process have logged.
+	logs lockedBuffer
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(killAfterWrites) != "" {
+		os.Exit(runMortalOperator())
+	}
+	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
+		fmt.Println("skipped: these tests start real clusters; set FLEET_HANDSHAKE_E2E=1, or run make test")
+		return
+	}
+	os.Exit(runAll(m))
+}
+
+func runAll(m *testing.M) int {
+	code, err := func() (code int, err error) {
+		ctx := context.Background()
+		root, err := lab.Root()
+		if err != nil {
+			return 1, err
+		}
+		downstream, groups := lab.Fleet3()
+		world, err = lab.Start(ctx, lab.Options{
+			Dir: filepath.Join(root, ".lab", "suite"), Downstream: downstream, Groups: groups,
+			Fleet: true, Progress: os.Stdout, Lifetime: time.Hour,
+		})
+		if err != nil {
+			return 1, err
+		}
+		defer func() { err = errors.Join(err, world.Stop()) }()
+		if err := world.Hub.Apply(ctx, filepath.Join(root, "crds")); err != nil {
+			return 1, err
+		}
+		if hub, err = clients.New(world.Hub.Config); err != nil {
+			return 1, err
+		}
+		for _, c := range world.Downstream {
+			if sites[c.Name], err = clients.New(c.Config); err != nil {
+				return 1, err
+			}
+		}
+		if operatorConfig, _, err = world.Hub.User(operatorUser, "system:masters"); err != nil {
+			return 1, err
+		}
+		logrus.SetOutput(&logs)
+		logrus.SetLevel(logrus.TraceLevel)
+		return m.Run(), nil
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// startOperator runs the operator in this process until the test ends.
+func startOperator(t *testing.T, change ...func(*operator.Options)) {
+	t.Helper()
+	opts := operator.Options{ListenAddress: "0", Workers: 8}
+	for _, c := range change {
+		c(&opts)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- operator.Run(ctx, operatorConfig, opts) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the operator ended with: %v", err)
+		}
+	})
+}
+
+// lockedBuffer is a buffer that several goroutines write to.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) Bytes() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Clone(b.buffer.Bytes())
+}

@@ -1,0 +1,147 @@
+package suite
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
+	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// killAfterWrites makes this test binary run an operator that the kernel kills right after it has made so many writes.
+const killAfterWrites = "FLEET_HANDSHAKE_KILL_AFTER_WRITES"
+
+func runMortalOperator() int {
+	writes, err := strconv.ParseInt(os.Getenv(killAfterWrites), 10, 64)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	cfg, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	var left atomic.Int64
+	left.Store(writes)
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &fuse{next, &left} })
+	if err := operator.Run(context.Background(), cfg, operator.Options{ListenAddress: "0", Workers: 1}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return 1
+}
+
+// fuse is a transport that injects a fault: it kills the process once the API server has answered the last write.
+type fuse struct {
+	next http.RoundTripper
+	left *atomic.Int64
+}
+
+func (f *fuse) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := f.next.RoundTrip(r)
+	switch r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		if err == nil && response.StatusCode < 300 && f.left.Add(-1) == 0 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+	}
+	return response, err
+}
+
+// outlive runs operators one after the other, each of which is killed after its first write, until reached says that
+// the goal is reached and no operator has written for a while. It returns how many were killed.
+func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
+	t.Helper()
+	for deaths := 0; ; {
+		require.Less(t, deaths, 60, "no end of writes in sight")
+		var output bytes.Buffer
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), killAfterWrites+"=1", "KUBECONFIG="+kubeconfig)
+		cmd.Stdout, cmd.Stderr = &output, &output
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		require.NoError(t, cmd.Start())
+		exited := make(chan error, 1)
+		go func() { exited <- cmd.Wait() }()
+		deadline := time.NewTimer(patience)
+		tick := time.NewTicker(100 * time.Millisecond)
+	life:
+		for {
+			select {
+			case err := <-exited:
+				require.ErrorContains(t, err, "killed", output.String())
+				deaths++
+				break life
+			case <-tick.C:
+				if reached() {
+					_ = cmd.Process.Kill()
+					<-exited
+					tick.Stop()
+					return deaths
+				}
+			case <-deadline.C:
+				_ = cmd.Process.Kill()
+				<-exited
+				require.Fail(t, "an operator lived on without reaching the goal", output.String())
+			}
+		}
+		tick.Stop()
+		deadline.Stop()
+	}
+}
+
+func TestTheOperatorMayDieAfterEachOfItsWrites(t *testing.T) {
+	ctx := context.Background()
+	_, kubeconfig, err := world.Hub.User(operatorUser, "system:masters")
+	require.NoError(t, err)
+	synced := func(name, clusters string) func() bool {
+		return func() bool {
+			hs, err := hub.Handshakes.Get(ctx, workspace, name)
+			if err != nil || hs.Status.Status != v1alpha1.StateSynced || hs.Status.ObservedGeneration != hs.Generation || hs.Status.Display.ReadyClusters != clusters {
+				return false
+			}
+			b, err := hub.Bundles.Get(ctx, workspace, bundleName(hs))
+			return err == nil && !strings.Contains(b.Annotations[v1alpha1.AnnotationDelivery], "unscrubbed")
+		}
+	}
+	data := map[string][]byte{"password": secretValue("first")}
+	hs := toGroup("mortal")
+	create(t, source("mortal", data), hs)
+	sent := outlive(t, kubeconfig, synced("mortal", "2/2"))
+	arrives(t, "paris", "apps", "mortal", data)
+
+	data = map[string][]byte{"password": secretValue("second")}
+	before, err := hub.Handshakes.Get(ctx, workspace, "mortal")
+	require.NoError(t, err)
+	rotate(t, "mortal", data)
+	rotated := outlive(t, kubeconfig, func() bool {
+		now, err := hub.Handshakes.Get(ctx, workspace, "mortal")
+		return err == nil && now.Status.Revision != before.Status.Revision && synced("mortal", "2/2")()
+	})
+	arrives(t, "tokyo", "apps", "mortal", data)
+
+	require.NoError(t, hub.Handshakes.Change(ctx, workspace, "mortal", func(hs *v1alpha1.FleetHandshake) {
+		hs.Spec.TargetNamespace = "mortal"
+	}))
+	moved := outlive(t, kubeconfig, synced("mortal", "2/2"))
+	arrives(t, "paris", "mortal", "mortal", data)
+	goes(t, "paris", "apps", "mortal")
+	bundles, err := hub.Bundles.List(ctx, workspace, v1alpha1.LabelName+"=mortal")
+	require.NoError(t, err)
+	require.Len(t, bundles, 1, "nothing is left over, nothing is doubled")
+	fmt.Printf("operators killed right after a write: %d while sending, %d while rotating, %d while moving\n", sent, rotated, moved)
+	require.GreaterOrEqual(t, sent, 3)
+	require.GreaterOrEqual(t, rotated, 3)
+	require.GreaterOrEqual(t, moved, 3)
+}

@@ -1,0 +1,126 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const crowd = 200
+
+func TestWritesOfTwoHundredHandshakesOnOneSecret(t *testing.T) {
+	startOperator(t)
+	ctx := context.Background()
+	create(t, source("shared", map[string][]byte{"password": secretValue("shared")}), nil)
+	for i := range crowd {
+		hs := handshake(fmt.Sprintf("crowd-%03d", i), v1alpha1.ClusterTarget{ClusterName: "paris"})
+		hs.Spec.SecretName, hs.Spec.TargetNamespace = "shared", fmt.Sprintf("crowd-%03d", i)
+		_, err := hub.Handshakes.Create(ctx, hs)
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() {
+		for i := range crowd {
+			_ = hub.Handshakes.Delete(ctx, workspace, fmt.Sprintf("crowd-%03d", i))
+		}
+		eventuallyWithin(t, 5*time.Minute, func(ctx context.Context) error {
+			left, err := hub.Bundles.List(ctx, workspace, v1alpha1.LabelHandshake)
+			if err == nil && len(left) > 0 {
+				err = fmt.Errorf("%d bundles are left", len(left))
+			}
+			return err
+		})
+	})
+	// settled: everybody is synced on another revision than before, and scrubbed.
+	settled := func(former map[string]string) map[string]string {
+		t.Helper()
+		revisions := map[string]string{}
+		eventuallyWithin(t, 10*time.Minute, func(ctx context.Context) error {
+			all, err := hub.Handshakes.List(ctx, workspace, "")
+			if err != nil {
+				return err
+			}
+			bundles, err := hub.Bundles.List(ctx, workspace, v1alpha1.LabelHandshake)
+			if err != nil {
+				return err
+			}
+			synced := 0
+			for _, hs := range all {
+				if hs.Status.Status == v1alpha1.StateSynced && hs.Status.Revision != former[hs.Name] {
+					synced++
+					revisions[hs.Name] = hs.Status.Revision
+				}
+			}
+			clean := 0
+			for i := range bundles {
+				if !bundle.DeliveryOf(&bundles[i]).Unscrubbed {
+					clean++
+				}
+			}
+			if synced != crowd || clean != crowd {
+				time.Sleep(500 * time.Millisecond) // the lists are large
+				return fmt.Errorf("%d of %d are synced, %d scrubbed", synced, crowd, clean)
+			}
+			return nil
+		})
+		return revisions
+	}
+	began := time.Now()
+	before := settled(nil)
+	fmt.Printf("%d handshakes on one Secret: all synced after %.0f s\n", crowd, time.Since(began).Seconds())
+
+	_, position := writesSince(t, 0)
+	began = time.Now()
+	rotate(t, "shared", map[string][]byte{"password": secretValue("rotated")})
+	settled(before)
+	fmt.Printf("one rotation of it: all synced and scrubbed after %.0f s\n", time.Since(began).Seconds())
+
+	quiet(t, 5*time.Second)
+	writes, position := writesSince(t, position)
+	values, bundles, statuses := map[string]int{}, map[string]int{}, 0
+	for _, w := range writes {
+		switch {
+		case w.ObjectRef.Resource == "secrets":
+			values[w.ObjectRef.Name]++
+		case w.ObjectRef.Resource == "bundles":
+			bundles[w.ObjectRef.Name]++
+		case w.ObjectRef.Subresource == "status":
+			statuses++
+		default:
+			t.Errorf("unexpected: %s", w)
+		}
+	}
+	for name, n := range bundles {
+		assert.LessOrEqual(t, n, 2, "writes to Bundle %s: one for the rotation, one for the scrub", name)
+		assert.LessOrEqual(t, values[name], 1, "writes to values secret %s", name)
+	}
+	fmt.Printf("writes of the rotation: %d to values secrets, %d to Bundles (half of them scrubs), %d to statuses\n", sum(values), sum(bundles), statuses)
+	assert.Len(t, bundles, crowd)
+
+	quiet(t, time.Minute)
+	idle, _ := writesSince(t, position)
+	fmt.Printf("writes in 60 s of idling: %d\n", len(idle))
+	assert.Empty(t, idle)
+}
+
+// quiet lets time pass: what is shown afterwards is that nothing has happened in it.
+func quiet(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+	}
+}
+
+func sum(counts map[string]int) int {
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return total
+}
