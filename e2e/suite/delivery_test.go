@@ -34,7 +34,7 @@ func TestEverySecretArrivesIntactOrIsRefusedWithAReason(t *testing.T) {
 			s.Data = map[string][]byte{"bin": append(secretValue("x"), 0, 255, 254, 10, 13, 0)}
 		}},
 		"odd keys": {change: func(s *corev1.Secret) {
-			s.Data = map[string][]byte{"a.b_c-d": secretValue("1"), "..x": secretValue("2"), "TRUE": secretValue("3"), "0": secretValue("4")}
+			s.Data = map[string][]byte{"a.b_c-d": secretValue("1"), "x..y": secretValue("2"), "TRUE": secretValue("3"), "0": secretValue("4")}
 		}},
 		"templates in values and annotations": {change: func(s *corev1.Secret) {
 			s.Data = map[string][]byte{"tpl": secretValue("{{ fail \"x\" }} ${ .ClusterName } {{`")}

@@ -167,14 +167,17 @@ func says(t *testing.T, name string, status v1alpha1.HandshakeState, reason stri
 	return hs
 }
 
-// scrubbed waits until no cluster's Helm history can hold a former revision of a handshake.
-func scrubbed(t *testing.T, hs *v1alpha1.FleetHandshake) {
+// scrubbed waits until a handshake has sent another revision than in former, and no cluster's Helm history can hold
+// that one.
+func scrubbed(t *testing.T, former *v1alpha1.FleetHandshake) {
 	t.Helper()
-	says(t, hs.Name, v1alpha1.StateSynced, "")
 	eventually(t, func(ctx context.Context) error {
-		hs, err := hub.Handshakes.Get(ctx, hs.Namespace, hs.Name)
+		hs, err := hub.Handshakes.Get(ctx, former.Namespace, former.Name)
 		if err != nil {
 			return err
+		}
+		if hs.Status.Status != v1alpha1.StateSynced || hs.Status.Revision == former.Status.Revision {
+			return errors.New("the new revision is not synced yet")
 		}
 		b, err := hub.Bundles.Get(ctx, hs.Namespace, bundleName(hs))
 		if err != nil {

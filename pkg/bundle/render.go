@@ -55,6 +55,10 @@ func Render(r Request) *fleet.Bundle {
 		},
 		Targets: targets(hs.Spec.Targets),
 	}
+	if r.Current != nil {
+		// The API server fills it in. It has no effect without targetRestrictions.
+		b.Spec.TargetCustomizationMode = r.Current.Spec.TargetCustomizationMode
+	}
 	return b
 }
 

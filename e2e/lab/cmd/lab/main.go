@@ -1,0 +1,141 @@
+// Command lab runs a Fleet hub and downstream clusters on this machine, to try
+// things out by hand.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
+)
+
+const usage = `usage:
+  lab up [--dir DIR] [--downstream N] [--lifetime 4h]   start a hub and N clusters, if they do not run yet
+  lab down [--dir DIR]                                  end every lab in or below DIR and remove its data
+  lab status [--dir DIR]                                say what runs in or below DIR
+
+The default DIR is .lab in the repository; up uses .lab/default.
+`
+
+// errUsage asks for the usage text.
+var errUsage = errors.New("wrong usage")
+
+func main() {
+	// A reader that goes away, as in "lab up | head", must not end a start halfway.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	switch {
+	case errors.Is(err, errUsage), errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		os.Exit(1)
+	}
+}
+
+// run runs one subcommand.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		return errUsage
+	}
+	root, err := lab.Root()
+	if err != nil {
+		return err
+	}
+	labs := filepath.Join(root, ".lab")
+
+	flags := flag.NewFlagSet("lab "+args[0], flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	dir := flags.String("dir", labs, "")
+	downstream, lifetime := 3, lab.DefaultLifetime
+	if args[0] == "up" {
+		*dir = filepath.Join(labs, "default")
+		flags.IntVar(&downstream, "downstream", downstream, "")
+		flags.DurationVar(&lifetime, "lifetime", lifetime, "")
+	}
+	if err := flags.Parse(args[1:]); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if flags.NArg() > 0 || downstream < 0 {
+		return errUsage
+	}
+
+	switch args[0] {
+	case "up":
+		_, groups := lab.Fleet3()
+		return up(ctx, out, root, lab.Options{
+			Dir:        *dir,
+			Downstream: lab.Sites(downstream),
+			Groups:     groups,
+			Fleet:      true,
+			Lifetime:   lifetime,
+			Progress:   out,
+			Detached:   true,
+		})
+	case "down":
+		return lab.Down(*dir, out)
+	case "status":
+		return lab.Status(*dir, out)
+	}
+	return errUsage
+}
+
+// up starts a lab that outlives this command, unless it runs already.
+func up(ctx context.Context, out io.Writer, root string, options lab.Options) error {
+	l, err := lab.Open(ctx, options.Dir)
+	switch {
+	case err == nil:
+		say(out, "the lab in %s runs already, with %d downstream clusters; lab down ends it", l.Dir, len(l.Downstream))
+	case errors.Is(err, lab.ErrNotRunning):
+		l, err = lab.Start(ctx, options)
+	}
+	if err == nil {
+		err = installCRDs(ctx, out, root, l)
+	}
+	if err != nil && ctx.Err() != nil {
+		say(out, "interrupted, cleaning up")
+		return errors.Join(err, lab.Down(options.Dir, out))
+	}
+	if err != nil {
+		return err
+	}
+	introduce(out, l)
+	return nil
+}
+
+// installCRDs applies this project's definitions, where the checkout has them.
+func installCRDs(ctx context.Context, out io.Writer, root string, l *lab.Lab) error {
+	crds := filepath.Join(root, "crds")
+	if _, err := os.Stat(crds); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := l.Hub.Apply(ctx, crds); err != nil {
+		return err
+	}
+	say(out, "hub: definitions in %s applied", crds)
+	return nil
+}
+
+// introduce says how to reach the clusters.
+func introduce(out io.Writer, l *lab.Lab) {
+	say(out, "\nkubeconfig files:")
+	for _, cluster := range l.Clusters() {
+		say(out, "  %-8s %s", cluster.Name, cluster.Kubeconfig)
+	}
+	say(out, "\ntry:\n  kubectl --kubeconfig %s get clusters.fleet.cattle.io -A", l.Hub.Kubeconfig)
+}
+
+func say(out io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(out, format+"\n", args...)
+}
