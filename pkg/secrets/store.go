@@ -145,7 +145,6 @@ func strip(o any) (any, error) {
 	kept := metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
 	if uid := m.Labels[v1alpha1.LabelHandshake]; uid != "" {
 		kept.Labels = map[string]string{v1alpha1.LabelHandshake: uid}
-		kept.OwnerReferences = m.OwnerReferences
 	}
 	return &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta, ObjectMeta: kept}, nil
 }

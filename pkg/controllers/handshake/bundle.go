@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
@@ -90,13 +92,35 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 	if equality.Semantic.DeepEqual(current.Spec, changed.Spec) && sameMeta(current.ObjectMeta, changed.ObjectMeta) {
 		return current, nil, nil
 	}
-	updated, err := h.Bundles.Update(changed)
+	patch, err := patchOf(changed)
+	if err != nil {
+		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
+	}
+	updated, err := h.Bundles.Patch(desired.Namespace, desired.Name, types.JSONPatchType, patch)
 	if err != nil {
 		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 	}
 	log.Info("bundle updated")
 	h.rememberBundle(hs, updated)
 	return updated, nil, nil
+}
+
+// patchOf is the JSON patch that makes a Bundle like changed, unless somebody has changed its spec since. An update would
+// be refused whenever Fleet has written the status in the meantime, which it does all the time during a rollout.
+func patchOf(changed *fleet.Bundle) ([]byte, error) {
+	type operation struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value any    `json:"value"`
+	}
+	return json.Marshal([]operation{
+		{"test", "/metadata/uid", changed.UID},
+		{"test", "/metadata/generation", changed.Generation},
+		{"add", "/metadata/labels", changed.Labels},
+		{"add", "/metadata/annotations", changed.Annotations},
+		{"add", "/metadata/ownerReferences", changed.OwnerReferences},
+		{"add", "/spec", changed.Spec},
+	})
 }
 
 // deleteObsolete deletes the Bundles and values Secrets that this handshake had for another target namespace.

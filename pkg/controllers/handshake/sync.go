@@ -39,6 +39,9 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 			return hs, err
 		}
 	}
+	if problem != nil && problem.Reason == v1alpha1.ReasonNameTaken {
+		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, later)
+	}
 	h.scheduleNext(hs, current, confirmed)
 	return h.writeStatus(hs, syncstatus.Aggregate(syncstatus.Input{
 		Handshake: hs, Bundle: current, Deployments: deployments, Clusters: clusters,

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	indexBySource = "fleethandshake.io/source"
+	indexBySecret = "fleethandshake.io/secret"
 	indexByBundle = "fleethandshake.io/bundle"
 
 	// soon is the delay of a wake-up by a Secret: short, because a rotation waits for it, and long enough to make
@@ -21,11 +21,16 @@ const (
 	soon = 10 * time.Millisecond
 	// shortly is the delay of all others: a rollout makes many events for one handshake.
 	shortly = 100 * time.Millisecond
+	// later is when a name that somebody else has taken is looked at again: a foreign Bundle is not watched.
+	later = time.Minute
 )
 
 func (h *handler) addIndexers() {
-	h.Handshakes.Cache().AddIndexer(indexBySource, func(hs *v1alpha1.FleetHandshake) ([]string, error) {
-		return []string{bundle.SourceNamespace(hs) + "/" + hs.Spec.SecretName}, nil
+	h.Handshakes.Cache().AddIndexer(indexBySecret, func(hs *v1alpha1.FleetHandshake) ([]string, error) {
+		return []string{
+			bundle.SourceNamespace(hs) + "/" + hs.Spec.SecretName,
+			hs.Namespace + "/" + bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs)),
+		}, nil
 	})
 	h.Deployments.Cache().AddIndexer(indexByBundle, func(bd *fleet.BundleDeployment) ([]string, error) {
 		return []string{bundleOf(bd)}, nil
@@ -49,7 +54,7 @@ func (h *handler) addTriggers() error {
 		informer cache.SharedIndexInformer
 		changed  func(old, now metav1.Object)
 	}{
-		"Bundles":           {h.Bundles.Informer(), func(_, now metav1.Object) { h.wakeOwner(now, shortly) }},
+		"Bundles":           {h.Bundles.Informer(), func(_, now metav1.Object) { h.wakeOwner(now) }},
 		"BundleDeployments": {h.Deployments.Informer(), h.deploymentChanged},
 		"Clusters":          {h.Clusters.Informer(), h.clusterChanged},
 		"ClusterGroups":     {h.Groups.Informer(), h.clusterChanged},
@@ -88,8 +93,7 @@ func object(o any) metav1.Object {
 
 // secretChanged wakes the handshakes that send the Secret, or the one whose values it holds.
 func (h *handler) secretChanged(secret metav1.Object) {
-	h.wakeOwner(secret, shortly)
-	users, err := h.Handshakes.Cache().GetByIndex(indexBySource, secret.GetNamespace()+"/"+secret.GetName())
+	users, err := h.Handshakes.Cache().GetByIndex(indexBySecret, secret.GetNamespace()+"/"+secret.GetName())
 	if err != nil {
 		return
 	}
@@ -108,7 +112,7 @@ func (h *handler) deploymentChanged(_, now metav1.Object) {
 		// Without its Bundle nothing depends on it any more; when the Bundle arrives, that wakes the handshake.
 		return
 	}
-	h.wakeOwner(b, shortly)
+	h.wakeOwner(b)
 }
 
 // clusterChanged wakes the handshakes of the namespace when the answer to "which clusters match" may be another one.
@@ -126,9 +130,9 @@ func (h *handler) clusterChanged(old, now metav1.Object) {
 	}
 }
 
-func (h *handler) wakeOwner(owned metav1.Object, after time.Duration) {
-	owner := metav1.GetControllerOfNoCopy(owned)
+func (h *handler) wakeOwner(b metav1.Object) {
+	owner := metav1.GetControllerOfNoCopy(b)
 	if owner != nil && owner.Kind == "FleetHandshake" {
-		h.Handshakes.EnqueueAfter(owned.GetNamespace(), owner.Name, after)
+		h.Handshakes.EnqueueAfter(b.GetNamespace(), owner.Name, shortly)
 	}
 }

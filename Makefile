@@ -1,0 +1,30 @@
+# Every target calls one script. "make demo" and "make test" are all that a newcomer needs.
+
+.PHONY: build demo test generate lint bench lab-up lab-down fuzz
+
+build: ## Build bin/fleet-handshake
+	./scripts/build
+
+demo: ## Watch a Secret travel to three real clusters
+	./scripts/demo
+
+test: ## Run every test
+	./scripts/test
+
+generate: ## Write what is generated from the API types
+	./scripts/generate
+
+lint: ## Check formatting, vet and lint
+	./scripts/lint
+
+bench: ## Measure memory and speed
+	./scripts/bench
+
+fuzz: ## Fuzz the renderer and the name builder, one minute each
+	./scripts/fuzz
+
+lab-up: ## Start a hub and three downstream clusters to explore
+	./scripts/lab up
+
+lab-down: ## End them
+	./scripts/lab down
