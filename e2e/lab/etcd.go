@@ -75,7 +75,7 @@ func (c *Cluster) etcdRange(ctx context.Context, request rangeRequest) (*rangeRe
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close() //nolint:errcheck // read only
+	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 2000))
 		return nil, fmt.Errorf("etcd answered %s: %s", answer.Status, text)

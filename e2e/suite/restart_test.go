@@ -86,13 +86,13 @@ func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
 			case <-tick.C:
 				if reached() {
 					_ = cmd.Process.Kill()
-					<-exited
+					require.ErrorContains(t, <-exited, "killed")
 					tick.Stop()
 					return deaths
 				}
 			case <-deadline.C:
 				_ = cmd.Process.Kill()
-				<-exited
+				require.ErrorContains(t, <-exited, "killed")
 				require.Fail(t, "an operator lived on without reaching the goal", output.String())
 			}
 		}

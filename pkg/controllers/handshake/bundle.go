@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
 // currentBundle is the Bundle of the handshake as it is now; nil when there is none. A problem says that the Bundle
@@ -55,11 +54,6 @@ func (h *handler) liveBundle(hs *v1alpha1.FleetHandshake, name string) (*fleet.B
 	return b, nil, nil
 }
 
-func newer(a, b *fleet.Bundle) bool {
-	order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
-	return err == nil && order > 0
-}
-
 // writeBundle creates or updates the Bundle when it is not as it should be, and returns it as it then is. A problem says
 // that the name belongs to somebody else.
 func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fleet.Bundle) (*fleet.Bundle, *syncstatus.Problem, error) {
@@ -73,13 +67,13 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 			if live == nil {
 				return nil, problem, liveErr
 			}
-			h.rememberBundle(hs, live)
+			h.remember(hs, func(m *memo) { m.written = live })
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("creating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 		}
 		log.Info("bundle created")
-		h.rememberBundle(hs, created)
+		h.remember(hs, func(m *memo) { m.written = created })
 		return created, nil, nil
 	}
 	if !current.DeletionTimestamp.IsZero() {
@@ -101,7 +95,7 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 	}
 	log.Info("bundle updated")
-	h.rememberBundle(hs, updated)
+	h.remember(hs, func(m *memo) { m.written = updated })
 	return updated, nil, nil
 }
 

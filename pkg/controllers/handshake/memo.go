@@ -7,7 +7,9 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
 // memo is what the operator remembers of a handshake between two syncs. It holds nothing secret, and nothing that
@@ -18,8 +20,9 @@ type memo struct {
 	seen    versions
 	content *content
 	problem *syncstatus.Problem
-	// written is the Bundle as the operator wrote it last: the cache may be behind.
+	// written and status are the Bundle and the handshake as the operator wrote them last: the cache may be behind.
 	written *fleet.Bundle
+	status  *v1alpha1.FleetHandshake
 }
 
 type versions struct {
@@ -47,31 +50,30 @@ func (h *handler) memo(hs *v1alpha1.FleetHandshake) (memo, bool) {
 	return m, ok && m.uid == hs.UID
 }
 
-// remember keeps the content of m and leaves the Bundle as it is remembered.
-func (h *handler) remember(hs *v1alpha1.FleetHandshake, m memo) {
-	h.change(hs, func(old memo) memo {
-		m.written = old.written
-		return m
-	})
-}
-
-func (h *handler) rememberBundle(hs *v1alpha1.FleetHandshake, b *fleet.Bundle) {
-	h.change(hs, func(m memo) memo {
-		m.written = b
-		return m
-	})
-}
-
-func (h *handler) change(hs *v1alpha1.FleetHandshake, f func(memo) memo) {
+// remember changes what is remembered of a handshake.
+func (h *handler) remember(hs *v1alpha1.FleetHandshake, change func(*memo)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	old := h.memos[keyOf(hs)]
-	if old.uid != hs.UID {
-		old = memo{}
+	m := h.memos[keyOf(hs)]
+	if m.uid != hs.UID {
+		m = memo{uid: hs.UID}
 	}
-	m := f(old)
-	m.uid = hs.UID
+	change(&m)
 	h.memos[keyOf(hs)] = m
+}
+
+// newest is the handshake as it is now, even when the cache is behind our last write of its status.
+func (h *handler) newest(cached *v1alpha1.FleetHandshake) *v1alpha1.FleetHandshake {
+	if m, ok := h.memo(cached); ok && m.status != nil && newer(m.status, cached) {
+		return m.status
+	}
+	return cached
+}
+
+// newer compares resource versions, which is sound for two states of one object.
+func newer(a, b metav1.Object) bool {
+	order, err := resourceversion.CompareResourceVersion(a.GetResourceVersion(), b.GetResourceVersion())
+	return err == nil && order > 0
 }
 
 func (h *handler) forget(key string) {

@@ -55,5 +55,5 @@ func (h *handler) onChange(key string, hs *v1alpha1.FleetHandshake) (*v1alpha1.F
 		h.forget(key)
 		return hs, nil
 	}
-	return h.sync(hs)
+	return h.sync(h.newest(hs))
 }

@@ -63,15 +63,17 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 		problem = missing(hs)
 	}
 	if problem != nil {
-		h.remember(hs, memo{seen: seen, content: sentBefore(values), problem: problem})
-		return sentBefore(values), problem, nil
+		before := sentBefore(values)
+		h.remember(hs, func(m *memo) { m.seen, m.content, m.problem = seen, before, problem })
+		return before, problem, nil
 	}
 	if values, err = h.writeValues(hs, values, sealed); err != nil {
 		return nil, nil, err
 	}
 	seen.values = secrets.VersionOf(values)
-	h.remember(hs, memo{seen: seen, content: public(sealed)})
-	return public(sealed), nil, nil
+	sent := public(sealed)
+	h.remember(hs, func(m *memo) { m.seen, m.content, m.problem = seen, sent, nil })
+	return sent, nil, nil
 }
 
 func (h *handler) readValues(hs *v1alpha1.FleetHandshake) (string, *corev1.Secret, error) {

@@ -126,6 +126,7 @@ func (h *handler) writeStatus(hs *v1alpha1.FleetHandshake, status v1alpha1.Fleet
 	if err != nil {
 		return hs, fmt.Errorf("writing the status of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
 	}
+	h.remember(hs, func(m *memo) { m.status = updated })
 	if hs.Status.Status != status.Status {
 		logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "status": status.Status,
 			"clusters": status.Display.ReadyClusters}).Info("status changed")

@@ -54,7 +54,7 @@ func Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", spec.Name, err)
 	}
-	defer log.Close() //nolint:errcheck // the child has its own handle
+	defer log.Close()
 
 	seconds := strconv.FormatFloat(spec.Lifetime.Seconds(), 'f', -1, 64)
 	args := append([]string{"--kill-after=10s", seconds, spec.Path}, spec.Args...)

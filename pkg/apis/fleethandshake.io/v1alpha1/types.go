@@ -1,3 +1,4 @@
+// Package v1alpha1 holds the API types of group fleethandshake.io.
 package v1alpha1
 
 import (
