@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// execute runs the command and gives its output.
+func execute(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := command()
+	cmd.SetArgs(args)
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	err := cmd.Execute()
+	return out.String(), err
+}
+
+func TestVersion(t *testing.T) {
+	out, err := execute(t, "--version")
+	require.NoError(t, err)
+	assert.Equal(t, "fleet-handshake version dev (unknown)\n", out)
+}
+
+func TestEachFlagHasAnEnvironmentTwin(t *testing.T) {
+	out, err := execute(t, "--help")
+	require.NoError(t, err)
+	command().Flags().VisitAll(func(f *pflag.Flag) {
+		twin := "FLEET_HANDSHAKE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		assert.Contains(t, out, twin)
+	})
+
+	t.Setenv("FLEET_HANDSHAKE_WORKERS", "3")
+	t.Setenv("FLEET_HANDSHAKE_NAMESPACE", "from-environment")
+	flags := command().Flags()
+	require.NoError(t, flags.Parse([]string{"--namespace", "from-flag"}))
+	require.NoError(t, fromEnvironment(flags))
+	assert.Equal(t, "3", flags.Lookup("workers").Value.String())
+	assert.Equal(t, "from-flag", flags.Lookup("namespace").Value.String(), "the command line wins")
+
+	t.Setenv("FLEET_HANDSHAKE_WORKERS", "many")
+	require.ErrorContains(t, fromEnvironment(command().Flags()), "environment variable FLEET_HANDSHAKE_WORKERS")
+}
+
+func TestMistakesGetASentence(t *testing.T) {
+	t.Cleanup(func() { logrus.SetLevel(logrus.InfoLevel) })
+	for title, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"an unknown level":    {[]string{"--log-level", "loud"}, "write panic, fatal, error, warning, info, debug or trace"},
+		"an unknown format":   {[]string{"--log-format", "xml"}, "write text or json"},
+		"a missing file":      {[]string{"--kubeconfig", "nowhere.yaml"}, "name a kubeconfig file with --kubeconfig"},
+		"an extra argument":   {[]string{"start"}, "unknown command"},
+		"a misspelled flag":   {[]string{"--worker", "1"}, "unknown flag: --worker"},
+		"a number in letters": {[]string{"--workers", "many"}, "invalid argument"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			_, err := execute(t, c.args...)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
