@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,7 +17,10 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	if err := run(); errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "\ndemo: interrupted; everything that was started has been ended")
+		os.Exit(130)
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
 		os.Exit(1)
 	}
@@ -56,7 +60,9 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.tell(); err != nil {
+	if err := s.tell(); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
 		return fmt.Errorf("%w\nlog of the operator:\n%s", err, operator.tail())
 	}
 	return nil
