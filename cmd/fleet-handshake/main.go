@@ -3,6 +3,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -102,8 +103,19 @@ func setUpLogging(level, format string) error {
 	default:
 		return fmt.Errorf("--log-format is %q: write text or json", format)
 	}
-	klog.LogToStderr(false)
-	klog.SetOutput(logrus.StandardLogger().WriterLevel(logrus.WarnLevel))
+	return redirectKlog()
+}
+
+// redirectKlog makes client-go log through logrus, each line once.
+func redirectKlog() error {
+	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(flags)
+	for name, value := range map[string]string{"logtostderr": "false", "one_output": "true", "stderrthreshold": "FATAL", "skip_headers": "true"} {
+		if err := flags.Set(name, value); err != nil {
+			return fmt.Errorf("setting up klog: %w", err)
+		}
+	}
+	klog.SetOutput(logrus.StandardLogger().WriterLevel(logrus.InfoLevel))
 	return nil
 }
 

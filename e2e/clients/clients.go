@@ -22,12 +22,10 @@ import (
 // Hub is a client of the hub, or of any cluster.
 type Hub struct {
 	kubernetes.Interface
-	Handshakes    Kind[v1alpha1.FleetHandshake]
-	Bundles       Kind[fleet.Bundle]
-	Deployments   Kind[fleet.BundleDeployment]
-	Clusters      Kind[fleet.Cluster]
-	ClusterGroups Kind[fleet.ClusterGroup]
-	Contents      Kind[fleet.Content]
+	Handshakes  Kind[v1alpha1.FleetHandshake]
+	Bundles     Kind[fleet.Bundle]
+	Deployments Kind[fleet.BundleDeployment]
+	Clusters    Kind[fleet.Cluster]
 }
 
 // New makes a client.
@@ -41,13 +39,11 @@ func New(cfg *rest.Config) (*Hub, error) {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
 	return &Hub{
-		Interface:     kube,
-		Handshakes:    kind[v1alpha1.FleetHandshake](dyn, v1alpha1.SchemeGroupVersion, "FleetHandshake", "fleethandshakes"),
-		Bundles:       kind[fleet.Bundle](dyn, fleet.SchemeGroupVersion, "Bundle", "bundles"),
-		Deployments:   kind[fleet.BundleDeployment](dyn, fleet.SchemeGroupVersion, "BundleDeployment", "bundledeployments"),
-		Clusters:      kind[fleet.Cluster](dyn, fleet.SchemeGroupVersion, "Cluster", "clusters"),
-		ClusterGroups: kind[fleet.ClusterGroup](dyn, fleet.SchemeGroupVersion, "ClusterGroup", "clustergroups"),
-		Contents:      kind[fleet.Content](dyn, fleet.SchemeGroupVersion, "Content", "contents"),
+		Interface:   kube,
+		Handshakes:  kind[v1alpha1.FleetHandshake](dyn, v1alpha1.SchemeGroupVersion, "FleetHandshake", "fleethandshakes"),
+		Bundles:     kind[fleet.Bundle](dyn, fleet.SchemeGroupVersion, "Bundle", "bundles"),
+		Deployments: kind[fleet.BundleDeployment](dyn, fleet.SchemeGroupVersion, "BundleDeployment", "bundledeployments"),
+		Clusters:    kind[fleet.Cluster](dyn, fleet.SchemeGroupVersion, "Cluster", "clusters"),
 	}, nil
 }
 

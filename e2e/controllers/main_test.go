@@ -113,7 +113,9 @@ func makeSecret(t *testing.T, name string, secretType corev1.SecretType) *corev1
 	t.Helper()
 	ctx := context.Background()
 	secret, err := hub.CoreV1().Secrets(workspace).Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: secretType, Data: map[string][]byte{"password": []byte("x")},
+		// The annotation is needed by service account tokens.
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"}},
+		Type:       secretType, Data: map[string][]byte{"password": []byte("x")},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = hub.CoreV1().Secrets(workspace).Delete(ctx, name, metav1.DeleteOptions{}) })

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,9 +24,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 )
 
 func TestTheOperatorSaysWhyItCannotStart(t *testing.T) {
@@ -130,17 +133,11 @@ func TestTheDataIsWrittenAgainAfterEachInterval(t *testing.T) {
 			return err
 		})
 	}
-	poke := func(value string) {
-		t.Helper()
-		require.NoError(t, hub.Handshakes.Change(ctx, workspace, hs.Name, func(hs *v1alpha1.FleetHandshake) {
-			hs.Labels = map[string]string{"poke": value}
-		}))
-	}
 	generation(1)
-	clock.SetTime(clock.Now().Add(59 * time.Minute))
-	poke("early")
-	// The pause shows that the early poke was worked off: its status has the new generation.
-	require.NoError(t, hub.Handshakes.Change(ctx, workspace, hs.Name, func(hs *v1alpha1.FleetHandshake) { hs.Spec.Paused = true }))
+	began := clock.Now().Truncate(time.Second)
+	clock.SetTime(began.Add(time.Hour - 3*time.Second))
+	// A change of the spec, to see that this sync is through: it raises nothing, and sets a timer of three seconds.
+	require.NoError(t, hub.Handshakes.Change(ctx, workspace, hs.Name, func(hs *v1alpha1.FleetHandshake) { hs.Spec.CorrectDrift = ptr.To(false) }))
 	eventually(t, func(ctx context.Context) error {
 		now, err := hub.Handshakes.Get(ctx, workspace, hs.Name)
 		if err == nil && now.Status.ObservedGeneration != now.Generation {
@@ -149,13 +146,48 @@ func TestTheDataIsWrittenAgainAfterEachInterval(t *testing.T) {
 		return err
 	})
 	generation(1)
-	require.NoError(t, hub.Handshakes.Change(ctx, workspace, hs.Name, func(hs *v1alpha1.FleetHandshake) { hs.Spec.Paused = false }))
-	clock.SetTime(clock.Now().Add(2 * time.Minute))
-	poke("late")
+	// The operator's own status write wakes it once more. Only the timer is left after a second.
+	time.Sleep(time.Second)
+	clock.SetTime(began.Add(time.Hour))
 	generation(2)
-	clock.SetTime(clock.Now().Add(time.Hour))
-	poke("again")
-	generation(3)
+}
+
+func TestASecretOfATypeThatIsNotWatchedIsFoundAfterItWasMissing(t *testing.T) {
+	startOperator(t, world.Hub.Config)
+	for name, secretType := range map[string]corev1.SecretType{
+		"late-token": corev1.SecretTypeServiceAccountToken, "late-release": "helm.sh/release.v1",
+	} {
+		makeHandshake(t, name)
+		says(t, name, v1alpha1.StateMissing, v1alpha1.ReasonSecretNotFound)
+		makeSecret(t, name, secretType)
+		if secretType == "helm.sh/release.v1" {
+			// No event tells of it; the next wake-up finds it.
+			require.NoError(t, hub.Handshakes.Change(context.Background(), workspace, name, func(hs *v1alpha1.FleetHandshake) { hs.Spec.CorrectDrift = ptr.To(false) }))
+		}
+		says(t, name, v1alpha1.StateError, v1alpha1.ReasonUnsupportedType)
+	}
+}
+
+func TestWhatTheAPIServerRefusesIsReported(t *testing.T) {
+	ctx := context.Background()
+	startOperator(t, world.Hub.Config)
+	quota, err := hub.CoreV1().ResourceQuotas(workspace).Create(ctx, &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: "no-more-bundles"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/bundles.fleet.cattle.io": resource.MustParse("0")}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = hub.CoreV1().ResourceQuotas(workspace).Delete(ctx, quota.Name, metav1.DeleteOptions{}) })
+	eventually(t, func(ctx context.Context) error {
+		q, err := hub.CoreV1().ResourceQuotas(workspace).Get(ctx, quota.Name, metav1.GetOptions{})
+		if err == nil && len(q.Status.Hard) == 0 {
+			err = errors.New("the quota is not in force yet")
+		}
+		return err
+	})
+	send(t, "no-room")
+	says(t, "no-room", v1alpha1.StateError, v1alpha1.ReasonWriteFailed)
+	require.NoError(t, hub.CoreV1().ResourceQuotas(workspace).Delete(ctx, quota.Name, metav1.DeleteOptions{}))
+	says(t, "no-room", v1alpha1.StatePending, v1alpha1.ReasonNoTargets)
 }
 
 func TestOneOfTwoReplicasWorksAndTheOtherTakesOver(t *testing.T) {
@@ -173,7 +205,13 @@ func TestOneOfTwoReplicasWorksAndTheOtherTakesOver(t *testing.T) {
 		return *lease.Spec.HolderIdentity
 	}
 	leader := holder()
-	startOperator(t, world.Hub.Config, elected)
+	var requests recorder
+	second := rest.CopyConfig(world.Hub.Config)
+	second.Wrap(requests.wrap)
+	startOperator(t, second, elected)
+	send(t, "both")
+	says(t, "both", v1alpha1.StatePending, v1alpha1.ReasonNoTargets)
+	assert.Empty(t, requests.all(), "the standby looks at no Secret")
 	require.NoError(t, first())
 	send(t, "second")
 	says(t, "second", v1alpha1.StatePending, v1alpha1.ReasonNoTargets)
@@ -214,27 +252,38 @@ func TestHealthAndMetrics(t *testing.T) {
 	})
 }
 
-// recorder notes the requests for Secrets.
+// recorder notes the requests that read Secrets.
 type recorder struct {
-	next http.RoundTripper
 	mu   sync.Mutex
 	seen []string
 }
 
-func (r *recorder) RoundTrip(request *http.Request) (*http.Response, error) {
-	if path := request.URL.Path; strings.Contains(path, "/secrets") && request.Method == http.MethodGet {
-		r.mu.Lock()
-		r.seen = append(r.seen, path+" "+request.Header.Get("Accept"))
-		r.mu.Unlock()
-	}
-	return r.next.RoundTrip(request)
+func (r *recorder) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		if path := request.URL.Path; strings.Contains(path, "/secrets") && request.Method == http.MethodGet {
+			r.mu.Lock()
+			r.seen = append(r.seen, path+" "+request.Header.Get("Accept"))
+			r.mu.Unlock()
+		}
+		return next.RoundTrip(request)
+	})
 }
+
+func (r *recorder) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.seen)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
 func TestOnlyUsedSecretsAreRead(t *testing.T) {
 	ctx := context.Background()
 	var requests recorder
 	cfg := rest.CopyConfig(world.Hub.Config)
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { requests.next = next; return &requests })
+	cfg.Wrap(requests.wrap)
 	for i := range 20 {
 		makeSecret(t, fmt.Sprintf("foreign-%d", i), corev1.SecretTypeOpaque)
 	}
@@ -252,11 +301,9 @@ func TestOnlyUsedSecretsAreRead(t *testing.T) {
 	require.NoError(t, hub.CoreV1().Secrets(workspace).Delete(ctx, "used", metav1.DeleteOptions{}))
 	says(t, "used", v1alpha1.StateMissing, v1alpha1.ReasonSecretNotFound)
 
-	requests.mu.Lock()
-	defer requests.mu.Unlock()
-	require.NotEmpty(t, requests.seen)
 	values := bundle.Name(hs.Name, hs.UID, "apps")
-	for _, seen := range requests.seen {
+	require.NotEmpty(t, requests.all())
+	for _, seen := range requests.all() {
 		path, accept, _ := strings.Cut(seen, " ")
 		switch path {
 		case "/api/v1/secrets":

@@ -117,7 +117,8 @@ func TestASecretOfAnotherNamespaceIsRefusedUnlessAllowed(t *testing.T) {
 	})
 }
 
-// TestRotation measures; it fails only when a value does not arrive at all.
+// TestRotation prints what it measures beside the goals. It fails only when a value does not arrive: a busy machine must
+// not fail a test.
 func TestRotation(t *testing.T) {
 	startOperator(t)
 	ctx := context.Background()
@@ -129,8 +130,8 @@ func TestRotation(t *testing.T) {
 		before, err := hub.Bundles.Get(ctx, workspace, bundleName(hs))
 		require.NoError(t, err)
 		data := map[string][]byte{"password": secretValue(fmt.Sprint("rotation ", i))}
-		rotate(t, "rotated", data)
 		began := time.Now()
+		rotate(t, "rotated", data)
 		eventually(t, func(ctx context.Context) error {
 			b, err := hub.Bundles.Get(ctx, workspace, bundleName(hs))
 			if err == nil && b.Spec.ValuesHash == before.Spec.ValuesHash {
@@ -146,7 +147,7 @@ func TestRotation(t *testing.T) {
 	}
 	slices.Sort(whole)
 	slices.Sort(own)
-	fmt.Printf("rotation, median of %d: Secret -> Bundle %d ms (asked every 20 ms), Secret -> both clusters %.2f s (longest %.2f s)\n",
+	fmt.Printf("rotation, median of %d: Secret -> Bundle %d ms (goal 150, asked every 20 ms), Secret -> both clusters %.2f s (goal 2.50; longest %.2f)\n",
 		len(whole), own[len(own)/2].Milliseconds(), whole[len(whole)/2].Seconds(), whole[len(whole)-1].Seconds())
 	goesOn := says(t, "rotated", v1alpha1.StateSynced, "")
 	assert.NotEqual(t, hs.Status.Revision, goesOn.Status.Revision)

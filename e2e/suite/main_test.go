@@ -17,6 +17,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	"github.com/sirupsen/logrus"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 )
 
 // operatorUser is the user of the operator under test; the audit log tells its writes from all others.
@@ -29,7 +30,7 @@ var (
 	sites = map[string]*clients.Hub{}
 	// operatorConfig is what the operator connects with.
 	operatorConfig *rest.Config
-	// logs is everything that operators of this process have logged.
+	// logs is everything that operators have logged.
 	logs lockedBuffer
 )
 
@@ -76,7 +77,15 @@ func runAll(m *testing.M) int {
 		}
 		logrus.SetOutput(&logs)
 		logrus.SetLevel(logrus.TraceLevel)
-		return m.Run(), nil
+		klog.LogToStderr(false)
+		klog.SetOutput(&logs)
+		code = m.Run()
+		leaks, err := scan(ctx, marker)
+		for _, leak := range leaks {
+			fmt.Println("LEAK after all tests:", leak)
+			code = 1
+		}
+		return code, err
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -2,12 +2,14 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 )
@@ -51,10 +53,43 @@ func TestAForeignSecretDownstreamIsNotOverwritten(t *testing.T) {
 	row(t, "in-the-way", "paris", v1alpha1.ClusterNotReady)
 	arrives(t, "paris", "default", "in-the-way", foreign.Data)
 
+	// When it has gone, the operator tries again by itself.
 	require.NoError(t, sites["paris"].CoreV1().Secrets("default").Delete(ctx, "in-the-way", metav1.DeleteOptions{}))
-	askForResync(t, "in-the-way")
 	arrives(t, "paris", "default", "in-the-way", data)
 	says(t, "in-the-way", v1alpha1.StateSynced, "")
+}
+
+func TestAHandshakeThatIsDeletedAndMadeAgainTakesOver(t *testing.T) {
+	startOperator(t)
+	ctx := context.Background()
+	data := map[string][]byte{"password": secretValue("again")}
+	create(t, source("again", data), toGroup("again"))
+	before := says(t, "again", v1alpha1.StateSynced, "")
+	require.NoError(t, hub.Handshakes.Delete(ctx, workspace, "again"))
+	_, err := hub.Handshakes.Create(ctx, toGroup("again"))
+	require.NoError(t, err)
+	eventually(t, func(ctx context.Context) error {
+		_, err := hub.Bundles.Get(ctx, workspace, bundleName(before))
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("the former Bundle is still there"))
+	})
+	hs := says(t, "again", v1alpha1.StateSynced, "")
+	assert.NotEqual(t, bundleName(before), bundleName(hs))
+	// Synced is only true when it stays: the former release may have taken the copy along.
+	eventually(t, func(ctx context.Context) error {
+		for _, site := range []string{"paris", "tokyo"} {
+			copied, err := sites[site].CoreV1().Secrets("apps").Get(ctx, "again", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if owner := copied.Annotations["meta.helm.sh/release-name"]; owner != bundleName(hs) {
+				return fmt.Errorf("the copy in %s belongs to release %s", site, owner)
+			}
+		}
+		return nil
+	})
 }
 
 func TestAnImmutableCopyIsReportedAndCanBeMended(t *testing.T) {

@@ -1,9 +1,9 @@
 package suite
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -61,15 +61,15 @@ func (f *fuse) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // outlive runs operators one after the other, each of which is killed after its first write, until reached says that
-// the goal is reached and no operator has written for a while. It returns how many were killed.
+// the goal is reached. It returns how many were killed.
 func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
 	t.Helper()
 	for deaths := 0; ; {
 		require.Less(t, deaths, 60, "no end of writes in sight")
-		var output bytes.Buffer
+		var output lockedBuffer
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), killAfterWrites+"=1", "KUBECONFIG="+kubeconfig)
-		cmd.Stdout, cmd.Stderr = &output, &output
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(&output, &logs), io.MultiWriter(&output, &logs)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		require.NoError(t, cmd.Start())
 		exited := make(chan error, 1)
@@ -80,7 +80,7 @@ func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
 		for {
 			select {
 			case err := <-exited:
-				require.ErrorContains(t, err, "killed", output.String())
+				require.ErrorContains(t, err, "killed", string(output.Bytes()))
 				deaths++
 				break life
 			case <-tick.C:
@@ -93,7 +93,7 @@ func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
 			case <-deadline.C:
 				_ = cmd.Process.Kill()
 				require.ErrorContains(t, <-exited, "killed")
-				require.Fail(t, "an operator lived on without reaching the goal", output.String())
+				require.Fail(t, "an operator lived on without reaching the goal", string(output.Bytes()))
 			}
 		}
 		tick.Stop()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ import (
 const (
 	workspace = "fleet-default"
 	patience  = 90 * time.Second
-	// marker is in every secret value of the suite, so that one scan finds what any test has leaked.
+	// marker is in every secret value of the suite, so that the scan after all tests finds what any of them has leaked.
 	marker = "CANARY-in-the-coal-mine"
 )
 
@@ -114,24 +115,12 @@ func arrives(t *testing.T, site, namespace, name string, data map[string][]byte)
 	var copied *corev1.Secret
 	eventually(t, func(ctx context.Context) (err error) {
 		copied, err = sites[site].CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
-		if err == nil && !sameData(copied.Data, data) {
+		if err == nil && !maps.EqualFunc(copied.Data, data, bytes.Equal) {
 			err = fmt.Errorf("%s has other data in %s/%s", site, namespace, name)
 		}
 		return err
 	})
 	return copied
-}
-
-func sameData(a, b map[string][]byte) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k := range a {
-		if v, ok := b[k]; !ok || !bytes.Equal(a[k], v) {
-			return false
-		}
-	}
-	return true
 }
 
 func goes(t *testing.T, site, namespace, name string) {

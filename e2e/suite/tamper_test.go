@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 )
 
 func allowCrossNamespace(o *operator.Options) { o.AllowCrossNamespace = true }
@@ -117,6 +118,15 @@ func TestTamperingOnTheHubIsPutRight(t *testing.T) {
 			values.Data = map[string][]byte{bundle.ValuesKey: []byte(`{"secrets":[]}`)}
 			_, err = hub.CoreV1().Secrets(workspace).Update(ctx, values, metav1.UpdateOptions{})
 			require.NoError(t, err)
+		},
+		"the values secret is made immutable": func(t *testing.T) {
+			values, err := hub.CoreV1().Secrets(workspace).Get(ctx, name, metav1.GetOptions{})
+			require.NoError(t, err)
+			values.Immutable = ptr.To(true)
+			_, err = hub.CoreV1().Secrets(workspace).Update(ctx, values, metav1.UpdateOptions{})
+			require.NoError(t, err)
+			data = map[string][]byte{"password": secretValue("rotated while immutable")}
+			rotate(t, "hub-tampered", data)
 		},
 		"the values secret is deleted": func(t *testing.T) {
 			require.NoError(t, hub.CoreV1().Secrets(workspace).Delete(ctx, name, metav1.DeleteOptions{}))

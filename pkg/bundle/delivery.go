@@ -15,6 +15,9 @@ const (
 	// scrubDelay is how long after a rotation the scrub may follow. Rotations in quick succession need one scrub,
 	// and do not wait behind the scrub of the one before.
 	scrubDelay = 5 * time.Second
+	// firstRetry and lastRetry bound the time between two attempts at a cluster that refused an install. It doubles.
+	firstRetry = 5 * time.Second
+	lastRetry  = 5 * time.Minute
 )
 
 // Delivery is the public record of what a Bundle has sent, kept in an annotation on it. Each change of what is sent,
@@ -28,8 +31,12 @@ type Delivery struct {
 	AssertedAt metav1.Time `json:"assertedAt"`
 	// ResyncRequest is the last resync request that was carried out.
 	ResyncRequest string `json:"resyncRequest,omitempty"`
-	// Unscrubbed is true while a former revision may be left in the Helm history of a cluster.
+	// Unscrubbed is true from a rotation until the scrub is sent: the upgrade that pushes the former revision out of
+	// the Helm history.
 	Unscrubbed bool `json:"unscrubbed,omitempty"`
+	// Retries counts the attempts at clusters that refuse an install, since the last other reason to raise
+	// forceSyncGeneration.
+	Retries int `json:"retries,omitempty"`
 }
 
 // RevisionSent says from which forceSyncGeneration on a revision was sent.
@@ -89,6 +96,19 @@ func (d Delivery) ScrubDue() time.Time {
 		return time.Time{}
 	}
 	return d.AssertedAt.Add(scrubDelay)
+}
+
+// RetryDue is when to try again while a cluster refuses an install. Fleet does not try again by itself, also when what
+// was in the way has gone, for example the copy of a FleetHandshake that was deleted and made again.
+func (d Delivery) RetryDue() time.Time {
+	if len(d.Revisions) == 0 {
+		return time.Time{}
+	}
+	wait := firstRetry
+	for range d.Retries {
+		wait = min(2*wait, lastRetry)
+	}
+	return d.AssertedAt.Add(wait)
 }
 
 // sent records a new revision under a generation.

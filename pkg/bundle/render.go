@@ -21,7 +21,9 @@ type Request struct {
 	Names    []string
 	// Confirmed is true when every matched cluster has applied Revision.
 	Confirmed bool
-	Now       time.Time
+	// Refused is true when a cluster has refused to install Revision.
+	Refused bool
+	Now     time.Time
 }
 
 // Render makes the Bundle as it should be. Given the Bundle it has made and the same request, it makes the same Bundle
@@ -79,19 +81,19 @@ func advance(r Request) (int64, Delivery) {
 	over := func(due time.Time) bool { return !due.IsZero() && !r.Now.Before(due) }
 	resync := requested || over(d.ResyncDue(ResyncInterval(r.Handshake)))
 	scrub := r.Confirmed && over(d.ScrubDue())
+	retry := r.Refused && over(d.RetryDue())
 	switch {
 	case rotated:
-		generation++
-		d = d.sent(r.Revision, generation)
-		d.Unscrubbed = true
+		d = d.sent(r.Revision, generation+1)
+		d.Unscrubbed, d.Retries = true, 0
 	case (resync || scrub) && !r.Handshake.Spec.Paused:
-		generation++
-		if r.Confirmed {
-			d.Unscrubbed = false
-		}
+		d.Unscrubbed, d.Retries = d.Unscrubbed && !r.Confirmed, 0
+	case retry && !r.Handshake.Spec.Paused:
+		d.Retries++
 	default:
 		return generation, d
 	}
+	generation++
 	d.AssertedAt = metav1.NewTime(r.Now)
 	d.ResyncRequest = request
 	return generation, d

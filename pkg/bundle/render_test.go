@@ -93,6 +93,16 @@ func TestRenderRaisesTheGenerationOnlyWhenSomethingMustBeAppliedAgain(t *testing
 			r.Confirmed = true
 			return r
 		}, 2, true},
+		"a cluster refuses, but was only just asked": {func() Request {
+			r := request(first, "r1", start.Add(4*time.Second))
+			r.Refused = true
+			return r
+		}, 1, false},
+		"a cluster refuses": {func() Request {
+			r := request(first, "r1", start.Add(5*time.Second))
+			r.Refused = true
+			return r
+		}, 2, false},
 		"resyncs are off": {func() Request {
 			r := request(first, "r1", start.Add(1000*time.Hour))
 			r.Handshake.Spec.ResyncInterval = &metav1.Duration{}
@@ -125,10 +135,25 @@ func TestRenderRaisesTheGenerationOnlyWhenSomethingMustBeAppliedAgain(t *testing
 			assert.Equal(t, c.generation, b.Spec.ForceSyncGeneration)
 			assert.Equal(t, c.unscrubbed, DeliveryOf(b).Unscrubbed)
 			assert.Equal(t, r.Revision, DeliveryOf(b).Revision())
-			r.Current, r.Confirmed = b, false
+			r.Current, r.Confirmed, r.Refused = b, false, false
 			assert.Equal(t, b, Render(r), "the same request again changes nothing")
 		})
 	}
+}
+
+func TestRetriesComeLessAndLessOften(t *testing.T) {
+	b := Render(request(nil, "r1", start))
+	now, waits := start, []string(nil)
+	for range 9 {
+		due := DeliveryOf(b).RetryDue()
+		waits = append(waits, due.Sub(now).String())
+		now = due
+		r := request(b, "r1", now)
+		r.Refused, r.Handshake.Spec.ResyncInterval = true, &metav1.Duration{}
+		b = Render(r)
+	}
+	assert.Equal(t, []string{"5s", "10s", "20s", "40s", "1m20s", "2m40s", "5m0s", "5m0s", "5m0s"}, waits)
+	assert.Zero(t, DeliveryOf(Render(request(b, "r2", now))).Retries, "a rotation starts afresh")
 }
 
 func TestDeliveryKnowsWhatWasSentWhen(t *testing.T) {

@@ -99,9 +99,8 @@ func Seal(source *corev1.Secret, previous map[string][]byte, newNonce func() str
 		Annotations: copyMetadata(source.Annotations),
 		Data:        nonNil(source.Data),
 	}}
-	if old, err := Open(previous); err == nil {
-		again := seal(values{Nonce: nonceOf(previous), Secrets: content})
-		if again.Hash == old.Hash {
+	if v, old, err := open(previous); err == nil {
+		if again := seal(values{Nonce: v.Nonce, Secrets: content}); again.Hash == old.Hash {
 			return old, nil
 		}
 	}
@@ -114,18 +113,23 @@ func Seal(source *corev1.Secret, previous map[string][]byte, newNonce func() str
 
 // Open reads the data of a values Secret that Seal has made. It fails when the data is not of that form.
 func Open(data map[string][]byte) (Sealed, error) {
+	_, sealed, err := open(data)
+	return sealed, err
+}
+
+func open(data map[string][]byte) (values, Sealed, error) {
 	var v values
 	decoder := json.NewDecoder(bytes.NewReader(data[ValuesKey]))
 	decoder.DisallowUnknownFields()
 	// The decoder's own error is dropped: it can quote the input.
 	if err := decoder.Decode(&v); err != nil || v.Nonce == "" || len(v.Secrets) == 0 {
-		return Sealed{}, errors.New("the values Secret does not hold values of this operator")
+		return values{}, Sealed{}, errors.New("the values Secret does not hold values of this operator")
 	}
 	sealed := seal(v)
 	if len(data) != 1 || !bytes.Equal(sealed.Data[ValuesKey], data[ValuesKey]) {
-		return Sealed{}, errors.New("the values Secret was changed by hand")
+		return values{}, Sealed{}, errors.New("the values Secret was changed by hand")
 	}
-	return sealed, nil
+	return v, sealed, nil
 }
 
 func seal(v values) Sealed {
@@ -139,12 +143,6 @@ func seal(v values) Sealed {
 		sealed.Names = append(sealed.Names, s.Name)
 	}
 	return sealed
-}
-
-func nonceOf(data map[string][]byte) string {
-	var v values
-	_ = json.Unmarshal(data[ValuesKey], &v)
-	return v.Nonce
 }
 
 func copyMetadata(from map[string]string) map[string][]byte {

@@ -18,10 +18,6 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-type readiness struct{ ready atomic.Bool }
-
-func (r *readiness) set(ready bool) { r.ready.Store(ready) }
-
 // registry holds all metrics of the process. Lasso's can be registered only once.
 var registry = sync.OnceValue(func() *prometheus.Registry {
 	r := prometheus.NewRegistry()
@@ -37,7 +33,7 @@ var registry = sync.OnceValue(func() *prometheus.Registry {
 })
 
 // serve answers /healthz, /readyz and /metrics until ctx ends. It returns once the address is bound.
-func serve(ctx context.Context, stop context.CancelCauseFunc, address string, ready *readiness) error {
+func serve(ctx context.Context, stop context.CancelCauseFunc, address string, ready *atomic.Bool) error {
 	if address == "0" {
 		return nil
 	}
@@ -47,7 +43,7 @@ func serve(ctx context.Context, stop context.CancelCauseFunc, address string, re
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, true) })
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, ready.ready.Load()) })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, ready.Load()) })
 	mux.Handle("/metrics", promhttp.HandlerFor(registry(), promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/handshake"
@@ -55,8 +56,8 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	ready := &readiness{}
-	if err := serve(ctx, stop, opts.ListenAddress, ready); err != nil {
+	var ready atomic.Bool
+	if err := serve(ctx, stop, opts.ListenAddress, &ready); err != nil {
 		return err
 	}
 	work := func(ctx context.Context) {
@@ -65,12 +66,12 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 			return
 		}
 		logrus.Info("working")
-		ready.set(true)
+		ready.Store(true)
 	}
 	if opts.LeaderElect {
 		// A standby is ready: it can take over at any time. Its informers start when it does, because lasso
 		// would queue every event until then.
-		ready.set(true)
+		ready.Store(true)
 		elect(ctx, stop, kube, opts.Namespace, work)
 	} else {
 		work(ctx)

@@ -25,7 +25,6 @@ import (
 var unwatched = []corev1.SecretType{
 	"helm.sh/release.v1",
 	fleet.SecretTypeBundleDeploymentOptions,
-	corev1.SecretTypeServiceAccountToken,
 }
 
 const byHandshake = "handshake"

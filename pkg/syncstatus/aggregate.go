@@ -42,12 +42,16 @@ type Input struct {
 	Now     time.Time
 }
 
-// Confirmed says whether every matched cluster has the revision that the Bundle sends, and that there is one.
-func Confirmed(b *fleet.Bundle, deployments []*fleet.BundleDeployment, clusters []*fleet.Cluster) bool {
+// Answers says what the clusters have answered to the revision that the Bundle sends: confirmed when every matched
+// cluster has it, and there is one; refused when at least one did not install it.
+func Answers(b *fleet.Bundle, deployments []*fleet.BundleDeployment, clusters []*fleet.Cluster) (confirmed, refused bool) {
 	rows := rows(bundle.DeliveryOf(b), deployments, clusters)
-	return len(rows) > 0 && !slices.ContainsFunc(rows, func(r v1alpha1.ClusterStatus) bool {
-		return r.State != v1alpha1.ClusterSynced
-	})
+	confirmed = len(rows) > 0
+	for _, r := range rows {
+		confirmed = confirmed && r.State == v1alpha1.ClusterSynced
+		refused = refused || r.State == v1alpha1.ClusterNotReady
+	}
+	return confirmed, refused
 }
 
 // Aggregate makes the status of a handshake. Given its own result it makes the same again, so nothing has to be written.
@@ -152,6 +156,9 @@ func judge(in Input, sum v1alpha1.ClusterSummary) verdict {
 		return verdict{p.State, p.Reason, p.Message, true}
 	}
 	switch {
+	case in.Bundle != nil && !in.Bundle.DeletionTimestamp.IsZero():
+		return verdict{v1alpha1.StatePending, v1alpha1.ReasonDelivering,
+			fmt.Sprintf("Bundle %s/%s is being deleted; it is made again when it is gone", in.Bundle.Namespace, in.Bundle.Name), false}
 	case sum.Desired == 0:
 		return verdict{v1alpha1.StatePending, v1alpha1.ReasonNoTargets,
 			fmt.Sprintf("no Fleet Cluster in namespace %s matches spec.targets; compare them with: kubectl get clusters.fleet.cattle.io -n %s --show-labels", in.Handshake.Namespace, in.Handshake.Namespace), false}

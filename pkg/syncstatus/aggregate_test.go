@@ -141,6 +141,10 @@ func TestAggregate(t *testing.T) {
 			in.Problem = missing
 			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", nil)}
 		}, "Missing", "2/2", "SecretNotFound", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "False", "Stalled": "True"}},
+		"somebody deletes the Bundle": {func(in *Input) {
+			in.Bundle.DeletionTimestamp = &metav1.Time{Time: now}
+			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", nil)}
+		}, "Pending", "2/2", "Delivering", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "True", "Reconciling": "True"}},
 		"the name is taken": {func(in *Input) { in.Problem, in.Bundle = taken, nil },
 			"Error", "0/2", "NameTaken", map[string]metav1.ConditionStatus{"Ready": "False", "Stalled": "True"}},
 		"a deployment that goes is not counted": {func(in *Input) {
@@ -203,10 +207,24 @@ func TestLastSyncedAtMovesWithTheRevision(t *testing.T) {
 	assert.Equal(t, in.Now, Aggregate(in).LastSyncedAt.Time)
 }
 
-func TestConfirmed(t *testing.T) {
-	in := input("paris")
-	assert.False(t, Confirmed(in.Bundle, nil, nil), "no cluster has confirmed anything")
-	assert.False(t, Confirmed(in.Bundle, nil, in.Clusters))
-	assert.False(t, Confirmed(in.Bundle, []*fleet.BundleDeployment{deployment("paris", modified)}, in.Clusters))
-	assert.True(t, Confirmed(in.Bundle, []*fleet.BundleDeployment{deployment("paris", nil)}, in.Clusters))
+func TestAnswers(t *testing.T) {
+	clusters := input("paris", "tokyo").Clusters
+	paris, tokyo := deployment("paris", nil), deployment("tokyo", nil)
+	for title, c := range map[string]struct {
+		deployments        []*fleet.BundleDeployment
+		clusters           []*fleet.Cluster
+		confirmed, refused bool
+	}{
+		"no cluster has confirmed anything": {},
+		"one has not answered":              {clusters: clusters, deployments: []*fleet.BundleDeployment{paris}},
+		"one is modified":                   {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, deployment("tokyo", modified)}},
+		"one refuses":                       {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, deployment("tokyo", notReady)}, refused: true},
+		"both confirm":                      {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, tokyo}, confirmed: true},
+	} {
+		t.Run(title, func(t *testing.T) {
+			confirmed, refused := Answers(input().Bundle, c.deployments, c.clusters)
+			assert.Equal(t, c.confirmed, confirmed)
+			assert.Equal(t, c.refused, refused)
+		})
+	}
 }

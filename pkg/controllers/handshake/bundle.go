@@ -3,6 +3,7 @@ package handshake
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -16,6 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
+
+// lostRace is the text of the API server's own conflicts, by which lasso knows that the retry needs no line in the log.
+const lostRace = "the object has been modified; please apply your changes to the latest version and try again"
 
 // currentBundle is the Bundle of the handshake as it is now; nil when there is none. A problem says that the Bundle
 // belongs to somebody else.
@@ -64,7 +68,7 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 		if apierrors.IsAlreadyExists(err) {
 			// It is not in the cache, because it does not bear our label.
 			live, problem, liveErr := h.liveBundle(hs, desired.Name)
-			if live == nil {
+			if problem != nil || liveErr != nil {
 				return nil, problem, liveErr
 			}
 			h.remember(hs, func(m *memo) { m.written = live })
@@ -91,6 +95,17 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 	}
 	updated, err := h.Bundles.Patch(desired.Namespace, desired.Name, types.JSONPatchType, patch)
+	if apierrors.IsInvalid(err) {
+		// Most likely a test of the patch failed, because somebody was quicker.
+		live, problem, liveErr := h.liveBundle(hs, desired.Name)
+		if problem != nil || liveErr != nil {
+			return nil, problem, liveErr
+		}
+		if live == nil || live.Generation != changed.Generation || live.UID != changed.UID {
+			h.remember(hs, func(m *memo) { m.written = live })
+			err = apierrors.NewConflict(fleet.SchemeGroupVersion.WithResource("bundles").GroupResource(), desired.Name, errors.New(lostRace))
+		}
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 	}

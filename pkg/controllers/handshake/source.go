@@ -29,38 +29,29 @@ func public(s bundle.Sealed) *content {
 // seal brings the values Secret in step with the source, and says what it holds. With a problem, nothing new is sent,
 // and the content is what was sent before; nil when there is none. Payloads are read only when a version has changed.
 func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Problem, error) {
-	if p := h.refused(hs); p != nil {
-		// Not a byte of the source is read.
-		_, values, err := h.readValues(hs)
-		if err != nil {
-			return nil, nil, err
-		}
-		return sentBefore(values), p, nil
-	}
 	seen := h.versions(hs)
-	if m, ok := h.memo(hs); ok && m.seen == seen {
+	// A Secret that the watch does not know may be of a type that is not watched: it is looked for each time.
+	if m, ok := h.memo(hs); ok && m.seen == seen && seen.source != "" {
 		return m.content, m.problem, nil
 	}
-	source, err := h.Secrets.Get(h.ctx, bundle.SourceNamespace(hs), hs.Spec.SecretName)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, nil, fmt.Errorf("reading secret %s/%s: %w", bundle.SourceNamespace(hs), hs.Spec.SecretName, err)
+	values, problem, err := h.readValues(hs)
+	if err != nil || problem != nil {
+		return nil, problem, err
 	}
-	found := err == nil
-	name, values, err := h.readValues(hs)
-	if err != nil {
-		return nil, nil, err
-	}
-	if values != nil && !metav1.IsControlledBy(values, hs) {
-		return nil, nameTaken("Secret", hs.Namespace, name), nil
-	}
-	var problem *syncstatus.Problem
 	var sealed bundle.Sealed
-	if found {
-		seen.source = secrets.VersionOf(source)
-		sealed, err = bundle.Seal(source, dataOf(values), newNonce)
-		problem = refusal(source, err)
-	} else {
-		problem = missing(hs)
+	if problem = h.refused(hs); problem == nil {
+		// Not a byte of the source is read before this.
+		source, err := h.Secrets.Get(h.ctx, bundle.SourceNamespace(hs), hs.Spec.SecretName)
+		switch {
+		case apierrors.IsNotFound(err):
+			problem = missing(hs)
+		case err != nil:
+			return nil, nil, fmt.Errorf("reading secret %s/%s: %w", bundle.SourceNamespace(hs), hs.Spec.SecretName, err)
+		default:
+			seen.source = secrets.VersionOf(source)
+			sealed, err = bundle.Seal(source, dataOf(values), newNonce)
+			problem = refusal(source, err)
+		}
 	}
 	if problem != nil {
 		before := sentBefore(values)
@@ -76,16 +67,19 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 	return sent, nil, nil
 }
 
-func (h *handler) readValues(hs *v1alpha1.FleetHandshake) (string, *corev1.Secret, error) {
+// readValues reads the values Secret; nil when there is none. A problem says that it belongs to somebody else.
+func (h *handler) readValues(hs *v1alpha1.FleetHandshake) (*corev1.Secret, *syncstatus.Problem, error) {
 	name := bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs))
 	values, err := h.Secrets.Get(h.ctx, hs.Namespace, name)
-	if apierrors.IsNotFound(err) {
-		return name, nil, nil
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("reading values secret %s/%s: %w", hs.Namespace, name, err)
+	case !metav1.IsControlledBy(values, hs):
+		return nil, nameTaken("Secret", hs.Namespace, name), nil
 	}
-	if err != nil {
-		return name, nil, fmt.Errorf("reading values secret %s/%s: %w", hs.Namespace, name, err)
-	}
-	return name, values, nil
+	return values, nil, nil
 }
 
 // writeValues creates or updates the values Secret when it is not as it should be.
@@ -93,6 +87,13 @@ func (h *handler) writeValues(hs *v1alpha1.FleetHandshake, values *corev1.Secret
 	desired := bundle.ValuesSecret(hs, sealed)
 	log := logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "bundle": desired.Name, "revision": sealed.Revision})
 	client := h.SecretClient.Secrets(hs.Namespace)
+	if values != nil && values.Immutable != nil && *values.Immutable {
+		// Somebody has made it immutable: it has to be made again.
+		if err := client.Delete(h.ctx, values.Name, *metav1.NewPreconditionDeleteOptions(string(values.UID))); err != nil && !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("deleting immutable values secret %s/%s: %w", values.Namespace, values.Name, err)
+		}
+		values = nil
+	}
 	if values == nil {
 		created, err := client.Create(h.ctx, desired, metav1.CreateOptions{})
 		if err != nil {
@@ -152,7 +153,7 @@ func refusal(source *corev1.Secret, err error) *syncstatus.Problem {
 func nameTaken(kind, namespace, name string) *syncstatus.Problem {
 	return &syncstatus.Problem{
 		State: v1alpha1.StateError, Reason: v1alpha1.ReasonNameTaken,
-		Message: fmt.Sprintf("%s %s/%s is there already and does not belong to this FleetHandshake; delete it, or give the FleetHandshake another name", kind, namespace, name),
+		Message: fmt.Sprintf("%s %s/%s is there already and is not owned by this FleetHandshake; restore its owner reference if somebody removed it, delete it if it is foreign (deleting a Bundle removes what it has deployed), or give the FleetHandshake another name", kind, namespace, name),
 	}
 }
 

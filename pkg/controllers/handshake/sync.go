@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/sirupsen/logrus"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -32,26 +34,42 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 	if problem == nil {
 		problem = taken
 	}
-	confirmed := syncstatus.Confirmed(current, deployments, clusters)
+	confirmed, refused := syncstatus.Answers(current, deployments, clusters)
+	var failed error
 	if problem == nil {
-		current, problem, err = h.deliver(hs, current, confirmed)
-		if err != nil {
-			return hs, err
+		current, problem, failed = h.deliver(hs, current, confirmed, refused)
+		if failed != nil {
+			if problem = writeRefused(hs, failed); problem == nil {
+				return hs, failed
+			}
 		}
 	}
 	if problem != nil && problem.Reason == v1alpha1.ReasonNameTaken {
 		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, later)
 	}
-	h.scheduleNext(hs, current, confirmed)
-	return h.writeStatus(hs, syncstatus.Aggregate(syncstatus.Input{
+	h.scheduleNext(hs, current, confirmed, refused)
+	written, err := h.writeStatus(hs, syncstatus.Aggregate(syncstatus.Input{
 		Handshake: hs, Bundle: current, Deployments: deployments, Clusters: clusters,
 		Problem: problem, Now: h.Clock.Now(),
 	}))
+	return written, errors.Join(failed, err)
+}
+
+// writeRefused makes a problem of an error that a retry alone will not mend. The API server's own text is left to the
+// log.
+func writeRefused(hs *v1alpha1.FleetHandshake, err error) *syncstatus.Problem {
+	if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) {
+		return nil
+	}
+	return &syncstatus.Problem{
+		State: v1alpha1.StateError, Reason: v1alpha1.ReasonWriteFailed,
+		Message: fmt.Sprintf("the API server refuses what the operator reads or writes in namespace %s (%s); look for a missing permission, a quota or an admission policy, and into the operator's log", hs.Namespace, apierrors.ReasonForError(err)),
+	}
 }
 
 // deliver brings the values Secret and then the Bundle in step with the source, and returns the Bundle as it then is.
 // That order matters: Fleet retries when the hash in the Bundle is not that of the Secret, but does not watch the Secret.
-func (h *handler) deliver(hs *v1alpha1.FleetHandshake, current *fleet.Bundle, confirmed bool) (*fleet.Bundle, *syncstatus.Problem, error) {
+func (h *handler) deliver(hs *v1alpha1.FleetHandshake, current *fleet.Bundle, confirmed, refused bool) (*fleet.Bundle, *syncstatus.Problem, error) {
 	content, problem, err := h.seal(hs)
 	if err != nil || content == nil {
 		return current, problem, err
@@ -59,11 +77,15 @@ func (h *handler) deliver(hs *v1alpha1.FleetHandshake, current *fleet.Bundle, co
 	desired := bundle.Render(bundle.Request{
 		Handshake: hs, Current: current,
 		Hash: content.hash, Revision: content.revision, Names: content.names,
-		Confirmed: confirmed, Now: h.Clock.Now(),
+		Confirmed: confirmed, Refused: refused, Now: h.Clock.Now(),
 	})
 	written, taken, err := h.writeBundle(hs, current, desired)
 	if err != nil || taken != nil {
 		return current, taken, err
+	}
+	if !written.DeletionTimestamp.IsZero() {
+		// What it replaces stays until it is there again.
+		return written, problem, nil
 	}
 	return written, problem, h.deleteObsolete(hs, written.Name)
 }
@@ -100,7 +122,7 @@ func (h *handler) deployments(b *fleet.Bundle) ([]*fleet.BundleDeployment, error
 
 // scheduleNext wakes the handshake when the data has to be written again. What is due already and was not done waits
 // for the change that makes it possible.
-func (h *handler) scheduleNext(hs *v1alpha1.FleetHandshake, b *fleet.Bundle, confirmed bool) {
+func (h *handler) scheduleNext(hs *v1alpha1.FleetHandshake, b *fleet.Bundle, confirmed, refused bool) {
 	if hs.Spec.Paused {
 		return
 	}
@@ -108,6 +130,9 @@ func (h *handler) scheduleNext(hs *v1alpha1.FleetHandshake, b *fleet.Bundle, con
 	due := []time.Time{delivery.ResyncDue(bundle.ResyncInterval(hs))}
 	if confirmed {
 		due = append(due, delivery.ScrubDue())
+	}
+	if refused {
+		due = append(due, delivery.RetryDue())
 	}
 	for _, at := range due {
 		if wait := at.Sub(h.Clock.Now()); wait > 0 {

@@ -37,6 +37,8 @@ const (
 	ReasonUnsupportedType = "UnsupportedType"
 	// ReasonTooLarge: the Secret is too large for a Bundle.
 	ReasonTooLarge = "TooLarge"
+	// ReasonWriteFailed: the API server refuses what the operator has to write.
+	ReasonWriteFailed = "WriteFailed"
 	// ReasonNameTaken: a Bundle or Secret that is not ours has the name that we need.
 	ReasonNameTaken = "NameTaken"
 )

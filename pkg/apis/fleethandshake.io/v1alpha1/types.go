@@ -255,7 +255,8 @@ const (
 	ClusterWaitApplied ClusterState = "WaitApplied"
 	// ClusterErrApplied means that Fleet's agent in the cluster could not apply it.
 	ClusterErrApplied ClusterState = "ErrApplied"
-	// ClusterNotReady means that it was applied, but the agent does not call it ready.
+	// ClusterNotReady means that the cluster has refused to install it, most often because a Secret of that name is
+	// there that another release or a person has made. The operator tries again, less and less often.
 	ClusterNotReady ClusterState = "NotReady"
 	// ClusterOutOfSync means that Fleet holds the current revision back: a rollout, or a pause.
 	ClusterOutOfSync ClusterState = "OutOfSync"
