@@ -25,6 +25,7 @@ import (
 const (
 	secretCount = 5000
 	secretSize  = 20_000
+	limit       = 80 // MB
 )
 
 func main() {
@@ -69,6 +70,10 @@ func run() error {
 	fmt.Printf("%-32s %9.1f MB %9.1f MB\n", "hub without Secrets", empty.now, empty.peak)
 	fmt.Printf("%-32s %9.1f MB %9.1f MB\n", fmt.Sprintf("hub with %d foreign Secrets", secretCount), full.now, full.peak)
 	fmt.Printf("%-32s %12.2f %12.2f\n\n", "ratio", full.now/empty.now, full.peak/empty.peak)
+	if full.peak > limit {
+		return fmt.Errorf("the operator takes more than %d MB", limit)
+	}
+	fmt.Printf("the limit is %d MB\n", limit)
 	return nil
 }
 

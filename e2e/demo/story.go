@@ -102,13 +102,28 @@ func (s *story) send() error {
 }
 
 func (s *story) rotate() error {
-	var all []time.Duration
+	var all, own []time.Duration
 	for i := 1; i <= rotations; i++ {
 		s.value = dockerConfig(i)
+		before, err := s.sentBundle(s.ctx)
+		if err != nil {
+			return err
+		}
 		began := time.Now()
 		if err := s.writeSource(); err != nil {
 			return err
 		}
+		err = clients.Until(s.ctx, patience, func(ctx context.Context) error {
+			now, err := s.sentBundle(ctx)
+			if err == nil && now.Spec.ValuesHash == before.Spec.ValuesHash {
+				err = errors.New("the Bundle is not updated")
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		own = append(own, time.Since(began))
 		took, err := s.arrives(began, "paris", "tokyo")
 		if err != nil {
 			return err
@@ -119,8 +134,22 @@ func (s *story) rotate() error {
 		}
 	}
 	slices.Sort(all)
-	fmt.Printf("   median until both clusters have the new value: %.1f s\n", all[len(all)/2].Seconds())
+	slices.Sort(own)
+	fmt.Printf("   median until the operator has updated the Bundle: %d ms; until both clusters have the new value: %.1f s\n",
+		own[len(own)/2].Milliseconds(), all[len(all)/2].Seconds())
 	return nil
+}
+
+// sentBundle is the Bundle that the handshake's status names.
+func (s *story) sentBundle(ctx context.Context) (*fleet.Bundle, error) {
+	hs, err := s.hub.Handshakes.Get(ctx, workspace, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(hs.Status.Bundles) == 0 {
+		return nil, errors.New("the handshake names no Bundle")
+	}
+	return s.hub.Bundles.Get(ctx, workspace, hs.Status.Bundles[0].Name)
 }
 
 func (s *story) deleteCopy() error {

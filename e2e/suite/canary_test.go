@@ -127,6 +127,7 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	applied, err := json.Marshal(map[string]any{"data": secret.Data})
 	require.NoError(t, err)
 	secret.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: string(applied)}
+	secret.Labels = map[string]string{"app": "shop"}
 	create(t, secret, toGroup("canary"))
 	hs := says(t, "canary", v1alpha1.StateSynced, "")
 	arrives(t, "paris", "apps", "canary", secret.Data)
@@ -141,7 +142,7 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	}
 	correct(false)
 	says(t, "canary", v1alpha1.StateSynced, "")
-	edit(t, "paris", "canary", `{"data":{"password":"Zm9yZ2Vk"},"metadata":{"labels":{"app.kubernetes.io/managed-by":"forged"}}}`)
+	edit(t, "paris", "canary", `{"data":{"password":"Zm9yZ2Vk"},"metadata":{"labels":{"app":"forged"}}}`)
 	row(t, "canary", "paris", v1alpha1.ClusterModified)
 	assertSealed(t, marker)
 	require.NoError(t, sites["tokyo"].CoreV1().Secrets("apps").Delete(ctx, "canary", metav1.DeleteOptions{}))

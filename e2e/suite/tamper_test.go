@@ -140,7 +140,16 @@ func TestTamperingOnTheHubIsPutRight(t *testing.T) {
 			require.NoError(t, hub.Bundles.Change(ctx, workspace, name, func(b *fleet.Bundle) { b.Labels = nil }))
 		},
 		"the Bundle is deleted": func(t *testing.T) {
+			before, err := hub.Bundles.Get(ctx, workspace, name)
+			require.NoError(t, err)
 			require.NoError(t, hub.Bundles.Delete(ctx, workspace, name))
+			eventually(t, func(ctx context.Context) error {
+				b, err := hub.Bundles.Get(ctx, workspace, name)
+				if err == nil && b.UID == before.UID {
+					err = errors.New("it is still the former Bundle")
+				}
+				return err
+			})
 		},
 	} {
 		t.Run(title, func(t *testing.T) {
