@@ -115,7 +115,7 @@ type memory struct{ now, peak float64 }
 
 // measure starts the operator and reads its memory when it has worked for 20 seconds.
 func measure(ctx context.Context, root string, l *lab.Lab) (memory, error) {
-	var log syncBuffer
+	var log clients.Buffer
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "bin", "fleet-handshake"), "--kubeconfig", l.Hub.Kubeconfig, "--listen-address", "0", "--leader-elect=false")
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -157,21 +157,4 @@ func field(status []byte, name string) float64 {
 		}
 	}
 	return 0
-}
-
-type syncBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

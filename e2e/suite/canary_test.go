@@ -89,7 +89,7 @@ func scan(ctx context.Context, text string) ([]string, error) {
 		}
 	}
 	for _, form := range forms(text) {
-		if bytes.Contains(logs.Bytes(), form) {
+		if strings.Contains(logs.String(), string(form)) {
 			leaks = append(leaks, "the operator's log")
 		}
 	}

@@ -2,13 +2,11 @@
 package suite
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,7 +29,7 @@ var (
 	// operatorConfig is what the operator connects with.
 	operatorConfig *rest.Config
 	// logs is everything that operators have logged.
-	logs lockedBuffer
+	logs clients.Buffer
 )
 
 func TestMain(m *testing.M) {
@@ -110,22 +108,4 @@ func startOperator(t *testing.T, change ...func(*operator.Options)) {
 			t.Errorf("the operator ended with: %v", err)
 		}
 	})
-}
-
-// lockedBuffer is a buffer that several goroutines write to.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) Bytes() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Clone(b.buffer.Bytes())
 }

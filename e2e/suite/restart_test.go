@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	"github.com/stretchr/testify/require"
@@ -66,7 +67,7 @@ func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
 	t.Helper()
 	for deaths := 0; ; {
 		require.Less(t, deaths, 60, "no end of writes in sight")
-		var output lockedBuffer
+		var output clients.Buffer
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), killAfterWrites+"=1", "KUBECONFIG="+kubeconfig)
 		cmd.Stdout, cmd.Stderr = io.MultiWriter(&output, &logs), io.MultiWriter(&output, &logs)
@@ -80,7 +81,7 @@ func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
 		for {
 			select {
 			case err := <-exited:
-				require.ErrorContains(t, err, "killed", string(output.Bytes()))
+				require.ErrorContains(t, err, "killed", output.String())
 				deaths++
 				break life
 			case <-tick.C:
@@ -93,7 +94,7 @@ func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
 			case <-deadline.C:
 				_ = cmd.Process.Kill()
 				require.ErrorContains(t, <-exited, "killed")
-				require.Fail(t, "an operator lived on without reaching the goal", string(output.Bytes()))
+				require.Fail(t, "an operator lived on without reaching the goal", output.String())
 			}
 		}
 		tick.Stop()
