@@ -15,9 +15,11 @@ import (
 	"syscall"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
 
 const usage = `usage:
+  lab build                                             build the programs that a lab needs, if they are not built yet
   lab up [--dir DIR] [--downstream N] [--lifetime 4h]   start a hub and N clusters, if they do not run yet
   lab down [--dir DIR]                                  end every lab in or below DIR and remove its data
   lab status [--dir DIR]                                say what runs in or below DIR
@@ -72,6 +74,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 
 	switch args[0] {
+	case "build":
+		_, err := tools.Ensure(ctx, out, tools.Etcd, tools.KubeAPIServer, tools.KubeControllerManager, tools.FleetController, tools.FleetAgent)
+		return err
 	case "up":
 		_, groups := lab.Fleet3()
 		return up(ctx, out, root, lab.Options{
