@@ -43,15 +43,13 @@ type Input struct {
 }
 
 // Answers says what the clusters have answered to the revision that the Bundle sends: confirmed when every matched
-// cluster has it, and there is one; refused when at least one did not install it.
-func Answers(b *fleet.Bundle, deployments []*fleet.BundleDeployment, clusters []*fleet.Cluster) (confirmed, refused bool) {
+// cluster has it, and there is one; refusals when at least one has given up on installing it.
+func Answers(b *fleet.Bundle, deployments []*fleet.BundleDeployment, clusters []*fleet.Cluster) (confirmed, refusals bool) {
 	rows := rows(bundle.DeliveryOf(b), deployments, clusters)
-	confirmed = len(rows) > 0
-	for _, r := range rows {
-		confirmed = confirmed && r.State == v1alpha1.ClusterSynced
-		refused = refused || r.State == v1alpha1.ClusterNotReady
-	}
-	return confirmed, refused
+	confirmed = len(rows) > 0 && !slices.ContainsFunc(rows, func(r v1alpha1.ClusterStatus) bool {
+		return r.State != v1alpha1.ClusterSynced
+	})
+	return confirmed, slices.ContainsFunc(deployments, refused)
 }
 
 // Aggregate makes the status of a handshake. Given its own result it makes the same again, so nothing has to be written.

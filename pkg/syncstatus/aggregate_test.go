@@ -208,6 +208,12 @@ func TestLastSyncedAtMovesWithTheRevision(t *testing.T) {
 }
 
 func TestAnswers(t *testing.T) {
+	refusing := func(change func(*fleet.BundleDeployment)) *fleet.BundleDeployment {
+		bd := deployment("tokyo", change)
+		bd.Status.Ready, bd.Status.SyncGeneration = false, nil
+		bd.Status.Conditions = []genericcondition.GenericCondition{{Type: "Installed", Status: corev1.ConditionFalse}}
+		return bd
+	}
 	clusters := input("paris", "tokyo").Clusters
 	paris, tokyo := deployment("paris", nil), deployment("tokyo", nil)
 	for title, c := range map[string]struct {
@@ -218,8 +224,12 @@ func TestAnswers(t *testing.T) {
 		"no cluster has confirmed anything": {},
 		"one has not answered":              {clusters: clusters, deployments: []*fleet.BundleDeployment{paris}},
 		"one is modified":                   {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, deployment("tokyo", modified)}},
-		"one refuses":                       {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, deployment("tokyo", notReady)}, refused: true},
-		"both confirm":                      {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, tokyo}, confirmed: true},
+		"one is not ready":                  {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, deployment("tokyo", notReady)}},
+		"one refuses":                       {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, refusing(nil)}, refused: true},
+		"one is being asked again": {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, refusing(func(bd *fleet.BundleDeployment) {
+			bd.Spec.DeploymentID = "id4"
+		})}},
+		"both confirm": {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, tokyo}, confirmed: true},
 	} {
 		t.Run(title, func(t *testing.T) {
 			confirmed, refused := Answers(input().Bundle, c.deployments, c.clusters)

@@ -25,7 +25,7 @@ func clusterState(d bundle.Delivery, bd *fleet.BundleDeployment) (v1alpha1.Clust
 	since := d.Since()
 	upToDate := bd.Status.AppliedDeploymentID == bd.Spec.DeploymentID
 	switch {
-	case !upToDate && deployedIsFalse(bd):
+	case !upToDate && isFalse(bd, fleet.BundleDeploymentConditionDeployed):
 		return v1alpha1.ClusterErrApplied, revision
 	case bd.Spec.Options.ForceSyncGeneration < since && bd.Spec.StagedOptions.ForceSyncGeneration >= since:
 		return v1alpha1.ClusterOutOfSync, revision
@@ -39,9 +39,15 @@ func clusterState(d bundle.Delivery, bd *fleet.BundleDeployment) (v1alpha1.Clust
 	return v1alpha1.ClusterSynced, revision
 }
 
-func deployedIsFalse(bd *fleet.BundleDeployment) bool {
+// refused says whether the agent has given up on an install. It then calls the deployment applied and does not try
+// again until something changes (Fleet 0.16.0, internal/cmd/agent/deployer).
+func refused(bd *fleet.BundleDeployment) bool {
+	return bd.Status.AppliedDeploymentID == bd.Spec.DeploymentID && isFalse(bd, fleet.BundleDeploymentConditionInstalled)
+}
+
+func isFalse(bd *fleet.BundleDeployment, condition string) bool {
 	for _, c := range bd.Status.Conditions {
-		if c.Type == fleet.BundleDeploymentConditionDeployed {
+		if c.Type == condition {
 			return c.Status == corev1.ConditionFalse
 		}
 	}
