@@ -55,7 +55,11 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
-	defer operator.stop()
+	defer func() {
+		if stopErr := operator.stop(); err == nil {
+			err = stopErr
+		}
+	}()
 	s, err := newStory(ctx, l)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -67,15 +68,20 @@ func startOperator(ctx context.Context, root string, l *lab.Lab) (*operator, err
 		return nil
 	})
 	if err != nil {
-		o.stop()
-		return nil, fmt.Errorf("%w\n%s", err, o.tail())
+		return nil, fmt.Errorf("%w\n%s", errors.Join(err, o.stop()), o.tail())
 	}
 	return o, nil
 }
 
-func (o *operator) stop() {
-	_ = o.cmd.Process.Signal(syscall.SIGTERM)
-	_ = o.cmd.Wait()
+// stop ends the operator. An error says that it did not end well.
+func (o *operator) stop() error {
+	if err := o.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("ending the operator: %w", err)
+	}
+	if err := o.cmd.Wait(); err != nil {
+		return fmt.Errorf("the operator did not end well: %w", err)
+	}
+	return nil
 }
 
 // tail is the end of the log.

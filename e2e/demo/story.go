@@ -12,6 +12,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,7 +24,7 @@ const (
 	workspace       = "fleet-default"
 	name            = "registry-creds"
 	targetNamespace = "apps"
-	rotations       = 5
+	rotations       = 3
 	patience        = 60 * time.Second
 )
 
@@ -132,12 +133,39 @@ func (s *story) rotate() error {
 		if err := s.synced("2/2"); err != nil {
 			return err
 		}
+		if err := s.settled(began); err != nil {
+			return err
+		}
 	}
 	slices.Sort(all)
 	slices.Sort(own)
 	fmt.Printf("   median until the operator has updated the Bundle: %d ms; until both clusters have the new value: %.1f s\n",
 		own[len(own)/2].Milliseconds(), all[len(all)/2].Seconds())
 	return nil
+}
+
+// settled waits until the clusters have also applied the upgrade that pushes the former value out of Helm's history.
+func (s *story) settled(began time.Time) error {
+	err := clients.Until(s.ctx, patience, func(ctx context.Context) error {
+		b, err := s.sentBundle(ctx)
+		if err != nil {
+			return err
+		}
+		deployments, err := s.hub.Deployments.List(ctx, "", v1alpha1.LabelHandshake+"="+b.Labels[v1alpha1.LabelHandshake])
+		if err != nil {
+			return err
+		}
+		for _, bd := range deployments {
+			if bundle.DeliveryOf(b).Unscrubbed || bd.Status.SyncGeneration == nil || *bd.Status.SyncGeneration != b.Spec.ForceSyncGeneration {
+				return errors.New("the former value may still be in Helm's history")
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		fmt.Printf("   the former value is pushed out of Helm's history in both clusters: after %.1f s\n", time.Since(began).Seconds())
+	}
+	return err
 }
 
 // sentBundle is the Bundle that the handshake's status names.

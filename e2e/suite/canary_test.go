@@ -129,7 +129,7 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	secret.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: string(applied)}
 	secret.Labels = map[string]string{"app": "shop"}
 	create(t, secret, toGroup("canary"))
-	hs := says(t, "canary", v1alpha1.StateSynced, "")
+	says(t, "canary", v1alpha1.StateSynced, "")
 	arrives(t, "paris", "apps", "canary", secret.Data)
 	itself, err := whereIs(ctx, world.Hub, first)
 	require.NoError(t, err)
@@ -152,7 +152,7 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	askForResync(t, "canary")
 	arrives(t, "paris", "apps", "canary", secret.Data)
 	arrives(t, "tokyo", "apps", "canary", secret.Data)
-	hs = says(t, "canary", v1alpha1.StateSynced, "")
+	hs := says(t, "canary", v1alpha1.StateSynced, "")
 
 	// Drift that is corrected at once.
 	edit(t, "paris", "canary", `{"data":{"password":"Zm9yZ2Vk"},"metadata":{"labels":{"forged":"yes"}}}`)

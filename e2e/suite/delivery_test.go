@@ -118,7 +118,8 @@ func TestASecretOfAnotherNamespaceIsRefusedUnlessAllowed(t *testing.T) {
 }
 
 // TestRotation prints what it measures beside the goals. It fails only when a value does not arrive: a busy machine must
-// not fail a test.
+// not fail a test. Each rotation starts when the one before is settled, scrub included: upgrades of one
+// release that follow each other within a second or two are slower in Fleet's agent.
 func TestRotation(t *testing.T) {
 	startOperator(t)
 	ctx := context.Background()
@@ -126,7 +127,8 @@ func TestRotation(t *testing.T) {
 	hs := says(t, "rotated", v1alpha1.StateSynced, "")
 
 	var whole, own []time.Duration
-	for i := range 9 {
+	for i := range 7 {
+		former := says(t, "rotated", v1alpha1.StateSynced, "")
 		before, err := hub.Bundles.Get(ctx, workspace, bundleName(hs))
 		require.NoError(t, err)
 		data := map[string][]byte{"password": secretValue(fmt.Sprint("rotation ", i))}
@@ -143,7 +145,7 @@ func TestRotation(t *testing.T) {
 		arrives(t, "paris", "apps", "rotated", data)
 		arrives(t, "tokyo", "apps", "rotated", data)
 		whole = append(whole, time.Since(began))
-		says(t, "rotated", v1alpha1.StateSynced, "")
+		scrubbed(t, former)
 	}
 	slices.Sort(whole)
 	slices.Sort(own)
