@@ -34,6 +34,8 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	if err := opts.Validate(); err != nil {
 		return err
 	}
+	// Before any controller runs: lasso reads without a lock whether its metrics are registered.
+	_ = registry()
 	if opts.Clock == nil {
 		opts.Clock = clock.RealClock{}
 	}
