@@ -6,11 +6,14 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/stretchr/testify/assert"
@@ -118,6 +121,32 @@ func TestTheScanFindsWhatItLooksFor(t *testing.T) {
 	assert.False(t, holds([]byte(`{"content":"CANARY"}`), marker))
 }
 
+// driftUntilReported edits data and a label of a copy until Fleet has reported it. Fleet does not see what is edited
+// within the first seconds after it has applied something, so it is edited more than once.
+func driftUntilReported(t *testing.T, site, name string) {
+	t.Helper()
+	var err error
+	for attempt := range 6 {
+		edit(t, site, name, fmt.Sprintf(`{"data":{"password":"Zm9yZ2Vk"},"metadata":{"labels":{"app":"forged-%d"}}}`, attempt))
+		err = clients.Until(t.Context(), 15*time.Second, func(ctx context.Context) error {
+			hs, err := hub.Handshakes.Get(ctx, workspace, name)
+			if err != nil {
+				return err
+			}
+			for _, r := range hs.Status.Clusters {
+				if r.Name == site && r.State == v1alpha1.ClusterModified {
+					return nil
+				}
+			}
+			return errors.New(site + " is not Modified")
+		})
+		if err == nil {
+			return
+		}
+	}
+	require.NoError(t, err)
+}
+
 func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	startOperator(t)
 	ctx := context.Background()
@@ -139,14 +168,18 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	// Drift that stays: Fleet has reported it when the row says so.
 	correct := func(on bool) {
 		require.NoError(t, hub.Handshakes.Change(ctx, workspace, "canary", func(hs *v1alpha1.FleetHandshake) { hs.Spec.CorrectDrift = ptr.To(on) }))
+		eventually(t, func(ctx context.Context) error {
+			deployments, err := hub.Deployments.List(ctx, "", v1alpha1.LabelName+"=canary")
+			for _, bd := range deployments {
+				if bd.Spec.CorrectDrift == nil || bd.Spec.CorrectDrift.Enabled != on {
+					return errors.New("correctDrift has not reached the deployments yet")
+				}
+			}
+			return err
+		})
 	}
 	correct(false)
-	says(t, "canary", v1alpha1.StateSynced, "")
-	edit(t, "paris", "canary", `{"data":{"password":"Zm9yZ2Vk"},"metadata":{"labels":{"app":"forged"}}}`)
-	row(t, "canary", "paris", v1alpha1.ClusterModified)
-	assertSealed(t, marker)
-	require.NoError(t, sites["tokyo"].CoreV1().Secrets("apps").Delete(ctx, "canary", metav1.DeleteOptions{}))
-	row(t, "canary", "tokyo", v1alpha1.ClusterModified)
+	driftUntilReported(t, "paris", "canary")
 	assertSealed(t, marker)
 	correct(true)
 	askForResync(t, "canary")
