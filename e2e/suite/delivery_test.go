@@ -12,6 +12,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -129,13 +130,13 @@ func TestRotation(t *testing.T) {
 	var whole, own []time.Duration
 	for i := range 7 {
 		former := says(t, "rotated", v1alpha1.StateSynced, "")
-		before, err := hub.Bundles.Get(ctx, workspace, bundleName(hs))
+		before, err := hub.Bundles.Get(ctx, workspace, bundle.NameFor(hs))
 		require.NoError(t, err)
 		data := map[string][]byte{"password": secretValue(fmt.Sprint("rotation ", i))}
 		began := time.Now()
 		rotate(t, "rotated", data)
 		eventually(t, func(ctx context.Context) error {
-			b, err := hub.Bundles.Get(ctx, workspace, bundleName(hs))
+			b, err := hub.Bundles.Get(ctx, workspace, bundle.NameFor(hs))
 			if err == nil && b.Spec.ValuesHash == before.Spec.ValuesHash {
 				err = errors.New("the Bundle is not updated")
 			}

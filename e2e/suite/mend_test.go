@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -69,14 +70,14 @@ func TestAHandshakeThatIsDeletedAndMadeAgainTakesOver(t *testing.T) {
 	_, err := hub.Handshakes.Create(ctx, toGroup("again"))
 	require.NoError(t, err)
 	eventually(t, func(ctx context.Context) error {
-		_, err := hub.Bundles.Get(ctx, workspace, bundleName(before))
+		_, err := hub.Bundles.Get(ctx, workspace, bundle.NameFor(before))
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
 		return errors.Join(err, errors.New("the former Bundle is still there"))
 	})
 	hs := says(t, "again", v1alpha1.StateSynced, "")
-	assert.NotEqual(t, bundleName(before), bundleName(hs))
+	assert.NotEqual(t, bundle.NameFor(before), bundle.NameFor(hs))
 	// Synced is only true when it stays: the former release may have taken the copy along.
 	eventually(t, func(ctx context.Context) error {
 		for _, site := range []string{"paris", "tokyo"} {
@@ -84,7 +85,7 @@ func TestAHandshakeThatIsDeletedAndMadeAgainTakesOver(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if owner := copied.Annotations["meta.helm.sh/release-name"]; owner != bundleName(hs) {
+			if owner := copied.Annotations["meta.helm.sh/release-name"]; owner != bundle.NameFor(hs) {
 				return fmt.Errorf("the copy in %s belongs to release %s", site, owner)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/tools/clientcmd"
@@ -112,7 +113,7 @@ func TestTheOperatorMayDieAfterEachOfItsWrites(t *testing.T) {
 			if err != nil || hs.Status.Status != v1alpha1.StateSynced || hs.Status.ObservedGeneration != hs.Generation || hs.Status.Display.ReadyClusters != clusters {
 				return false
 			}
-			b, err := hub.Bundles.Get(ctx, workspace, bundleName(hs))
+			b, err := hub.Bundles.Get(ctx, workspace, bundle.NameFor(hs))
 			return err == nil && !strings.Contains(b.Annotations[v1alpha1.AnnotationDelivery], "unscrubbed")
 		}
 	}

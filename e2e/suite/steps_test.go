@@ -168,7 +168,7 @@ func scrubbed(t *testing.T, former *v1alpha1.FleetHandshake) {
 		if hs.Status.Status != v1alpha1.StateSynced || hs.Status.Revision == former.Status.Revision {
 			return errors.New("the new revision is not synced yet")
 		}
-		b, err := hub.Bundles.Get(ctx, hs.Namespace, bundleName(hs))
+		b, err := hub.Bundles.Get(ctx, hs.Namespace, bundle.NameFor(hs))
 		if err != nil {
 			return err
 		}
@@ -186,10 +186,6 @@ func scrubbed(t *testing.T, former *v1alpha1.FleetHandshake) {
 		}
 		return nil
 	})
-}
-
-func bundleName(hs *v1alpha1.FleetHandshake) string {
-	return bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs))
 }
 
 // write is one entry of the hub's audit log.

@@ -79,7 +79,7 @@ func TestTamperingOnTheHubIsPutRight(t *testing.T) {
 	data := map[string][]byte{"password": secretValue("hub")}
 	create(t, source("hub-tampered", data), toGroup("hub-tampered"))
 	hs := says(t, "hub-tampered", v1alpha1.StateSynced, "")
-	name := bundleName(hs)
+	name := bundle.NameFor(hs)
 
 	restored := func(t *testing.T) {
 		t.Helper()

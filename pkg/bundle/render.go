@@ -31,7 +31,7 @@ type Request struct {
 func Render(r Request) *fleet.Bundle {
 	hs := r.Handshake
 	namespace := TargetNamespace(hs)
-	name := Name(hs.Name, hs.UID, namespace)
+	name := NameFor(hs)
 	generation, delivery := advance(r)
 
 	b := &fleet.Bundle{ObjectMeta: ObjectMeta(hs, name)}
@@ -99,6 +99,11 @@ func advance(r Request) (int64, Delivery) {
 	return generation, d
 }
 
+// NameFor is the Name for a handshake as it is now.
+func NameFor(hs *v1alpha1.FleetHandshake) string {
+	return Name(hs.Name, hs.UID, TargetNamespace(hs))
+}
+
 // ObjectMeta of the Bundle and of its values Secret: both belong to the handshake and go with it.
 func ObjectMeta(hs *v1alpha1.FleetHandshake, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
@@ -117,7 +122,7 @@ func ObjectMeta(hs *v1alpha1.FleetHandshake, name string) metav1.ObjectMeta {
 // ValuesSecret is the Secret that carries the sealed values to Fleet.
 func ValuesSecret(hs *v1alpha1.FleetHandshake, sealed Sealed) *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: ObjectMeta(hs, Name(hs.Name, hs.UID, TargetNamespace(hs))),
+		ObjectMeta: ObjectMeta(hs, NameFor(hs)),
 		Type:       fleet.SecretTypeBundleValues,
 		Data:       sealed.Data,
 	}

@@ -24,7 +24,7 @@ const lostRace = "the object has been modified; please apply your changes to the
 // currentBundle is the Bundle of the handshake as it is now; nil when there is none. A problem says that the Bundle
 // belongs to somebody else.
 func (h *handler) currentBundle(hs *v1alpha1.FleetHandshake) (*fleet.Bundle, *syncstatus.Problem, error) {
-	name := bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs))
+	name := bundle.NameFor(hs)
 	cached, err := h.Bundles.Cache().Get(hs.Namespace, name)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, nil, fmt.Errorf("reading bundle %s/%s: %w", hs.Namespace, name, err)

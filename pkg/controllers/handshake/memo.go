@@ -31,7 +31,7 @@ type versions struct {
 }
 
 func (h *handler) versions(hs *v1alpha1.FleetHandshake) versions {
-	namespace, name := bundle.SourceNamespace(hs), bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs))
+	namespace, name := bundle.SourceNamespace(hs), bundle.NameFor(hs)
 	return versions{
 		from:   namespace + "/" + hs.Spec.SecretName + "/" + name,
 		source: h.Secrets.Version(namespace, hs.Spec.SecretName),

@@ -69,7 +69,7 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 
 // readValues reads the values Secret; nil when there is none. A problem says that it belongs to somebody else.
 func (h *handler) readValues(hs *v1alpha1.FleetHandshake) (*corev1.Secret, *syncstatus.Problem, error) {
-	name := bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs))
+	name := bundle.NameFor(hs)
 	values, err := h.Secrets.Get(h.ctx, hs.Namespace, name)
 	switch {
 	case apierrors.IsNotFound(err):

@@ -29,7 +29,7 @@ func (h *handler) addIndexers() {
 	h.Handshakes.Cache().AddIndexer(indexBySecret, func(hs *v1alpha1.FleetHandshake) ([]string, error) {
 		return []string{
 			bundle.SourceNamespace(hs) + "/" + hs.Spec.SecretName,
-			hs.Namespace + "/" + bundle.Name(hs.Name, hs.UID, bundle.TargetNamespace(hs)),
+			hs.Namespace + "/" + bundle.NameFor(hs),
 		}, nil
 	})
 	h.Deployments.Cache().AddIndexer(indexByBundle, func(bd *fleet.BundleDeployment) ([]string, error) {
