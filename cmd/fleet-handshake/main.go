@@ -30,7 +30,7 @@ func main() {
 }
 
 func command() *cobra.Command {
-	var opts operator.Options
+	opts := operator.Defaults()
 	var kubeconfig, logLevel, logFormat string
 	cmd := &cobra.Command{
 		Use:           "fleet-handshake",
@@ -59,11 +59,16 @@ func command() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file of the hub; default: $KUBECONFIG, then the service account of the pod")
-	f.StringVar(&opts.Namespace, "namespace", "fleet-handshake-system", "namespace of the leader election's Lease")
-	f.BoolVar(&opts.LeaderElect, "leader-elect", true, "let one of several replicas work at a time")
-	f.StringVar(&opts.ListenAddress, "listen-address", ":8080", "address of /healthz, /readyz and /metrics; 0 turns it off")
-	f.IntVar(&opts.Workers, "workers", 8, "how many FleetHandshakes are worked on at a time")
+	f.StringVar(&opts.Namespace, "namespace", opts.Namespace, "namespace of the leader election's Lease")
+	f.BoolVar(&opts.LeaderElect, "leader-elect", opts.LeaderElect, "let one of several replicas work at a time")
+	f.StringVar(&opts.ListenAddress, "listen-address", opts.ListenAddress, "address of /healthz, /readyz and /metrics; 0 turns it off")
+	f.IntVar(&opts.Workers, "workers", opts.Workers, "how many FleetHandshakes are worked on at a time")
 	f.BoolVar(&opts.AllowCrossNamespace, "allow-cross-namespace", false, "let a FleetHandshake send a Secret of another namespace; whoever may create a FleetHandshake can then send any Secret of the hub")
+	f.StringVar(&opts.FleetNamespace, "fleet-namespace", opts.FleetNamespace, "namespace of Fleet's controller, which holds its configuration")
+	f.DurationVar(&opts.OfflineAfter, "offline-after", opts.OfflineAfter, "how long Fleet's agent may be silent until its cluster counts as offline; 0: three times agentCheckinInterval of Fleet's configuration")
+	f.DurationVar(&opts.StuckAfter, "stuck-after", opts.StuckAfter, "how long an agent that reports may take to apply a revision until its cluster counts as stuck")
+	f.DurationVar(&opts.MissingGrace, "missing-grace", opts.MissingGrace, "how long a Secret may be missing until a person has to look; with missingSourcePolicy Remove, until its copies are removed")
+	f.IntVar(&opts.WithdrawalThreshold, "withdrawal-threshold", opts.WithdrawalThreshold, "percentage of the clusters that a change of targets may withdraw the Secret from without a confirmation; 100 never asks")
 	f.StringVar(&logLevel, "log-level", "info", "panic, fatal, error, warning, info, debug or trace")
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
 	f.VisitAll(func(flag *pflag.Flag) { flag.Usage += " [$" + envName(flag.Name) + "]" })

@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
@@ -82,7 +83,8 @@ func run(m *testing.M) (code int, err error) {
 // startOperator runs the operator until the returned function is called, which gives the operator's error.
 func startOperator(t *testing.T, cfg *rest.Config, change ...func(*operator.Options)) (stop func() error) {
 	t.Helper()
-	opts := operator.Options{ListenAddress: "0", Workers: 4}
+	opts := operator.Defaults()
+	opts.LeaderElect, opts.ListenAddress = false, "0"
 	for _, c := range change {
 		c(&opts)
 	}
@@ -130,8 +132,24 @@ func makeHandshake(t *testing.T, name string) *v1alpha1.FleetHandshake {
 		Spec:       v1alpha1.FleetHandshakeSpec{SecretName: name, TargetNamespace: "apps", Targets: []v1alpha1.ClusterTarget{{ClusterName: "paris"}}},
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = hub.Handshakes.Delete(ctx, workspace, name) })
+	t.Cleanup(func() { drop(t, name) })
 	return hs
+}
+
+// drop deletes a handshake and waits until it is gone. The finalizer is taken away here, because there may be no
+// operator any more, and no agent that could confirm.
+func drop(t *testing.T, name string) {
+	t.Helper()
+	eventually(t, func(ctx context.Context) error {
+		if err := hub.Handshakes.Delete(ctx, workspace, name); apierrors.IsNotFound(err) {
+			return nil
+		}
+		err := hub.Handshakes.Change(ctx, workspace, name, func(hs *v1alpha1.FleetHandshake) { hs.Finalizers = nil })
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		return errors.New(name + " is still there")
+	})
 }
 
 func eventually(t *testing.T, condition func(context.Context) error) {

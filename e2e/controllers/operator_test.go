@@ -52,17 +52,21 @@ func TestTheOperatorSaysWhyItCannotStart(t *testing.T) {
 			return nil
 		})
 	}
-	start := func(opts operator.Options) error {
+	start := func(change ...func(*operator.Options)) error {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
-		opts.ListenAddress, opts.Workers = "0", 1
+		opts := operator.Defaults()
+		opts.LeaderElect, opts.ListenAddress = false, "0"
+		for _, c := range change {
+			c(&opts)
+		}
 		return operator.Run(ctx, world.Hub.Config, opts)
 	}
 
-	require.ErrorContains(t, start(operator.Options{LeaderElect: true, Namespace: "nowhere"}), "create it with kubectl create namespace nowhere")
+	require.ErrorContains(t, start(func(o *operator.Options) { o.LeaderElect, o.Namespace = true, "nowhere" }), "create it with kubectl create namespace nowhere")
 
 	remove("fleethandshakes.fleethandshake.io")
-	require.ErrorContains(t, start(operator.Options{}), "install it with kubectl apply --server-side -f crds/")
+	require.ErrorContains(t, start(), "install it with kubectl apply --server-side -f crds/")
 
 	old, err := crds.CustomResourceDefinitions().Get(ctx, "bundles.fleet.cattle.io", metav1.GetOptions{})
 	require.NoError(t, err)
@@ -71,16 +75,16 @@ func TestTheOperatorSaysWhyItCannotStart(t *testing.T) {
 	}
 	_, err = crds.CustomResourceDefinitions().Update(ctx, old, metav1.UpdateOptions{})
 	require.NoError(t, err)
-	require.ErrorContains(t, start(operator.Options{}), "Fleet is too old: its Bundles have no spec.valuesHash; upgrade Fleet to 0.12.1 or newer")
+	require.ErrorContains(t, start(), "Fleet is too old: its Bundles have no spec.valuesHash; upgrade Fleet to 0.12.1 or newer")
 
 	remove("bundles.fleet.cattle.io")
-	require.ErrorContains(t, start(operator.Options{}), "Fleet is not installed in this cluster")
+	require.ErrorContains(t, start(), "Fleet is not installed in this cluster")
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
 	restore()
-	err = operator.Run(ctx, world.Hub.Config, operator.Options{ListenAddress: listener.Addr().String(), Workers: 1})
+	err = start(func(o *operator.Options) { o.ListenAddress = listener.Addr().String() })
 	require.ErrorContains(t, err, "choose another with --listen-address")
 }
 
@@ -123,19 +127,25 @@ func TestTheDataIsWrittenAgainAfterEachInterval(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Now())
 	startOperator(t, world.Hub.Config, func(o *operator.Options) { o.Clock = clock })
 	hs := send(t, "interval")
+	var sent *fleet.Bundle
 	generation := func(want int64) {
 		t.Helper()
-		eventually(t, func(ctx context.Context) error {
-			b, err := hub.Bundles.Get(ctx, workspace, bundle.Name(hs.Name, hs.UID, "apps"))
-			if err == nil && b.Spec.ForceSyncGeneration != want {
-				err = fmt.Errorf("forceSyncGeneration is %d, not %d", b.Spec.ForceSyncGeneration, want)
+		eventually(t, func(ctx context.Context) (err error) {
+			sent, err = hub.Bundles.Get(ctx, workspace, bundle.Name(hs.Name, hs.UID, "apps"))
+			if err == nil && sent.Spec.ForceSyncGeneration != want {
+				err = fmt.Errorf("forceSyncGeneration is %d, not %d", sent.Spec.ForceSyncGeneration, want)
 			}
 			return err
 		})
 	}
 	generation(1)
-	began := clock.Now().Truncate(time.Second)
-	clock.SetTime(began.Add(time.Hour - 3*time.Second))
+	_, outcome := bundle.Render(bundle.Request{
+		Handshake: hs, Current: sent, Hash: sent.Spec.ValuesHash, Revision: bundle.DeliveryOf(sent).Revision(),
+		Names: []string{hs.Name}, Now: clock.Now(),
+	})
+	due := outcome.Next
+	require.WithinRange(t, due, clock.Now().Add(45*time.Minute), clock.Now().Add(time.Hour))
+	clock.SetTime(due.Add(-3 * time.Second))
 	// A change of the spec, to see that this sync is through: it raises nothing, and sets a timer of three seconds.
 	require.NoError(t, hub.Handshakes.Change(ctx, workspace, hs.Name, func(hs *v1alpha1.FleetHandshake) { hs.Spec.CorrectDrift = ptr.To(false) }))
 	eventually(t, func(ctx context.Context) error {
@@ -146,9 +156,9 @@ func TestTheDataIsWrittenAgainAfterEachInterval(t *testing.T) {
 		return err
 	})
 	generation(1)
-	// The operator's own status write wakes it once more. Only the timer is left after a second.
-	time.Sleep(time.Second)
-	clock.SetTime(began.Add(time.Hour))
+	// The operator's own status write wakes it once more. Only the timer is left after two seconds.
+	time.Sleep(2 * time.Second)
+	clock.SetTime(due)
 	generation(2)
 }
 

@@ -85,7 +85,8 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, map[string]any{
 		"secretName": "a", "targets": []any{map[string]any{"clusterGroup": "production"}},
-		"resyncInterval": "1h", "correctDrift": true,
+		"resyncInterval": "1h", "correctDrift": true, "conflictPolicy": "Fail", "replacePolicy": "Never",
+		"deletionPolicy": "Delete", "missingSourcePolicy": "Keep", "removalTimeout": "10m",
 	}, made.Object["spec"])
 }
 

@@ -29,9 +29,10 @@ const (
 	Workspace = "fleet-default"
 
 	agentProcess = "fleet-agent"
-	// fleetInterval keeps what depends on time short: an agent's heartbeat and
-	// its clean-up of Helm releases.
-	fleetInterval = 15 * time.Second
+	// checkinInterval and garbageInterval keep what depends on time short: an
+	// agent's heartbeat, and its clean-up of Helm releases.
+	checkinInterval = 5 * time.Second
+	garbageInterval = 15 * time.Second
 	// workers is what Fleet's chart sets for each reconciler.
 	workers = "50"
 )
@@ -215,7 +216,7 @@ func (l *Lab) StartAgent(ctx context.Context, name string) error {
 		"--namespace=" + FleetNamespace,
 		"--agent-scope=",
 		"--leader-elect=false",
-		"--checkin-interval=" + fleetInterval.String(),
+		"--checkin-interval=" + checkinInterval.String(),
 	})
 	if err != nil {
 		return err
@@ -286,8 +287,8 @@ func fleetConfig(hub *Cluster) (string, error) {
 		"apiServerURL":              hub.server,
 		"apiServerCA":               hub.caPEM,
 		"agentTLSMode":              "strict",
-		"agentCheckinInterval":      fleetInterval.String(),
-		"garbageCollectionInterval": fleetInterval.String(),
+		"agentCheckinInterval":      checkinInterval.String(),
+		"garbageCollectionInterval": garbageInterval.String(),
 		"agentWorkers":              map[string]string{"bundledeployment": workers, "drift": workers},
 	})
 	if err != nil {

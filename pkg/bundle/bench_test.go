@@ -7,20 +7,21 @@ import (
 
 func BenchmarkSealUnchanged(b *testing.B) {
 	source := opaque(map[string][]byte{"data": bytes.Repeat([]byte("x"), 20_000)})
-	first, err := Seal(source, nil, nonce("n"))
+	first, err := Seal(source, nil, false, newNonce("n"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := Seal(source, first.Data, nonce("n")); err != nil {
+		if _, err := Seal(source, first.Data, false, newNonce("n")); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkRenderUnchanged(b *testing.B) {
-	first := Render(request(nil, "r1", start))
+	s := newStory("paris", "tokyo", "denver")
+	s.Current, _ = Render(s.Request)
 	for b.Loop() {
-		Render(request(first, "r1", start))
+		Render(s.Request)
 	}
 }

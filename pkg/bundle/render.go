@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
@@ -19,84 +18,61 @@ type Request struct {
 	Hash     string
 	Revision string
 	Names    []string
-	// Confirmed is true when every matched cluster has applied Revision.
-	Confirmed bool
-	// Refused is true when a cluster has refused to install Revision.
-	Refused bool
-	Now     time.Time
+	// Withdraw is true when no cluster is to have the Secret any more.
+	Withdraw bool
+	// Clusters are all of the workspace, and Matched those that the targets match.
+	Clusters []*fleet.Cluster
+	Matched  []*fleet.Cluster
+	// Answers are those of the clusters that have a BundleDeployment, by name.
+	Answers map[string]Answer
+	// WithdrawalThreshold is the percentage of the clusters that a change of targets may withdraw from unconfirmed.
+	WithdrawalThreshold int
+	Now                 time.Time
 }
 
 // Render makes the Bundle as it should be. Given the Bundle it has made and the same request, it makes the same Bundle
-// until a resync is due: so nothing has to be written.
-func Render(r Request) *fleet.Bundle {
+// until Outcome.Next: so nothing has to be written.
+func Render(r Request) (*fleet.Bundle, Outcome) {
 	hs := r.Handshake
 	namespace := TargetNamespace(hs)
 	name := NameFor(hs)
-	generation, delivery := advance(r)
+	p := newPlanner(r)
+	p.raise()
+	targets := p.targets()
 
 	b := &fleet.Bundle{ObjectMeta: ObjectMeta(hs, name)}
-	b.Annotations = map[string]string{v1alpha1.AnnotationDelivery: delivery.annotation()}
+	b.Annotations = map[string]string{v1alpha1.AnnotationDelivery: p.delivery.annotation()}
 	b.Spec = fleet.BundleSpec{
-		Paused:     hs.Spec.Paused,
+		Paused:     p.paused(),
 		ValuesHash: r.Hash,
 		Resources:  []fleet.BundleResource{{Name: "templates/secrets.yaml", Content: chart}},
 		BundleDeploymentOptions: fleet.BundleDeploymentOptions{
 			DefaultNamespace:    namespace,
-			ForceSyncGeneration: generation,
+			ForceSyncGeneration: p.number,
+			KeepResources:       p.retain(),
 			Helm: &fleet.HelmOptions{
 				// Without a release name of its own Fleet may shorten the Bundle's.
 				ReleaseName: name,
 				// Values may hold "${".
 				DisablePreProcess: true,
 				// Without force a manual edit followed by a rotation is stuck for ever.
-				Force: true,
+				Force:         true,
+				TakeOwnership: hs.Spec.ConflictPolicy == v1alpha1.ConflictAdopt,
 			},
 			// Without this Fleet copies the base64 value into public status when somebody edits the copy.
 			Diff:         &fleet.DiffOptions{ComparePatches: comparePatches(namespace, r.Names)},
 			CorrectDrift: &fleet.CorrectDrift{Enabled: hs.Spec.CorrectDrift == nil || *hs.Spec.CorrectDrift},
 		},
-		Targets: targets(hs.Spec.Targets),
+		Targets: fleetTargets(targets, r.Clusters),
+	}
+	if !p.removing() {
+		b.Spec.RolloutStrategy = hs.Spec.RolloutStrategy.DeepCopy()
 	}
 	if r.Current != nil {
 		// The API server fills it in. It has no effect without targetRestrictions.
 		b.Spec.TargetCustomizationMode = r.Current.Spec.TargetCustomizationMode
 	}
-	return b
-}
-
-// advance decides whether forceSyncGeneration has to be raised.
-func advance(r Request) (int64, Delivery) {
-	d := DeliveryOf(r.Current)
-	request := r.Handshake.Annotations[v1alpha1.AnnotationResyncRequestedAt]
-	if r.Current == nil {
-		return 1, Delivery{AssertedAt: metav1.NewTime(r.Now), ResyncRequest: request}.sent(r.Revision, 1)
-	}
-	generation := r.Current.Spec.ForceSyncGeneration
-	if generation < d.Since() {
-		// Somebody has lowered it. A number that was used before would tell the wrong revision.
-		generation = d.Since()
-	}
-	rotated := d.Revision() != r.Revision
-	requested := d.ResyncRequest != request && request != ""
-	over := func(due time.Time) bool { return !due.IsZero() && !r.Now.Before(due) }
-	resync := requested || over(d.ResyncDue(ResyncInterval(r.Handshake)))
-	scrub := r.Confirmed && over(d.ScrubDue())
-	retry := r.Refused && over(d.RetryDue())
-	switch {
-	case rotated:
-		d = d.sent(r.Revision, generation+1)
-		d.Unscrubbed, d.Retries = true, 0
-	case (resync || scrub) && !r.Handshake.Spec.Paused:
-		d.Unscrubbed, d.Retries = d.Unscrubbed && !r.Confirmed, 0
-	case retry && !r.Handshake.Spec.Paused:
-		d.Retries++
-	default:
-		return generation, d
-	}
-	generation++
-	d.AssertedAt = metav1.NewTime(r.Now)
-	d.ResyncRequest = request
-	return generation, d
+	return b, p.out
 }
 
 // NameFor is the Name for a handshake as it is now.
@@ -152,6 +128,14 @@ func ResyncInterval(hs *v1alpha1.FleetHandshake) time.Duration {
 	return hs.Spec.ResyncInterval.Duration
 }
 
+// RemovalTimeout is how long to wait for the confirmation of a removal.
+func RemovalTimeout(hs *v1alpha1.FleetHandshake) time.Duration {
+	if hs.Spec.RemovalTimeout == nil {
+		return 10 * time.Minute
+	}
+	return hs.Spec.RemovalTimeout.Duration
+}
+
 func comparePatches(namespace string, names []string) []fleet.ComparePatch {
 	patches := make([]fleet.ComparePatch, 0, len(names))
 	for _, name := range names {
@@ -160,23 +144,4 @@ func comparePatches(namespace string, names []string) []fleet.ComparePatch {
 		})
 	}
 	return patches
-}
-
-func targets(in []v1alpha1.ClusterTarget) []fleet.BundleTarget {
-	out := make([]fleet.BundleTarget, 0, len(in))
-	for i, t := range in {
-		name := t.Name
-		if name == "" {
-			name = fmt.Sprintf("target%03d", i)
-		}
-		out = append(out, fleet.BundleTarget{
-			Name:                 name,
-			ClusterName:          t.ClusterName,
-			ClusterSelector:      t.ClusterSelector,
-			ClusterGroup:         t.ClusterGroup,
-			ClusterGroupSelector: t.ClusterGroupSelector,
-			DoNotDeploy:          t.DoNotDeploy,
-		})
-	}
-	return out
 }

@@ -15,26 +15,10 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-
-func registryCreds() *v1alpha1.FleetHandshake {
-	return &v1alpha1.FleetHandshake{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-default", Name: "registry-creds", UID: "1b4e28ba-2fa1-11d2-883f-0016d3cca427"},
-		Spec: v1alpha1.FleetHandshakeSpec{
-			SecretName: "registry-creds", TargetNamespace: "apps",
-			Targets: []v1alpha1.ClusterTarget{
-				{ClusterGroup: "production"},
-				{Name: "staging", ClusterSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"env": "staging"}}, DoNotDeploy: true},
-			},
-		},
-	}
-}
-
-func request(current *fleet.Bundle, revision string, now time.Time) Request {
-	return Request{Handshake: registryCreds(), Current: current, Hash: "hash-" + revision, Revision: revision, Names: []string{"registry-creds"}, Now: now}
-}
-
 func TestRenderFollowsTheRulesOfSealedDelivery(t *testing.T) {
+	s := newStory("paris", "tokyo", "denver")
+	s.Matched = clusters("paris", "tokyo")
+	s.render(t)
 	assert.Equal(t, &fleet.Bundle{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "fleet-default",
@@ -43,7 +27,7 @@ func TestRenderFollowsTheRulesOfSealedDelivery(t *testing.T) {
 				"fleethandshake.io/handshake": "1b4e28ba-2fa1-11d2-883f-0016d3cca427", "fleethandshake.io/name": "registry-creds",
 			},
 			Annotations: map[string]string{
-				"fleethandshake.io/delivery": `{"revisions":[{"from":1,"revision":"r1"}],"assertedAt":"2026-01-02T03:04:05Z"}`,
+				"fleethandshake.io/delivery": `{"revisions":[{"from":1,"revision":"r1","at":"2026-01-02T03:04:05.000000Z"}],"last":1,"assertedAt":"2026-01-02T03:04:05Z"}`,
 			},
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: "fleethandshake.io/v1alpha1", Kind: "FleetHandshake", Name: "registry-creds",
@@ -62,110 +46,95 @@ func TestRenderFollowsTheRulesOfSealedDelivery(t *testing.T) {
 			},
 			ValuesHash: "hash-r1",
 			Resources:  []fleet.BundleResource{{Name: "templates/secrets.yaml", Content: chart}},
-			Targets: []fleet.BundleTarget{
-				{Name: "target000", ClusterGroup: "production"},
-				{Name: "staging", ClusterSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"env": "staging"}}, DoNotDeploy: true},
-			},
+			Targets:    []fleet.BundleTarget{{Name: "deliver", ClusterName: "paris"}, {Name: "deliver", ClusterName: "tokyo"}},
 		},
-	}, Render(request(nil, "r1", start)))
+	}, s.Current)
 }
 
-func TestRenderRaisesTheGenerationOnlyWhenSomethingMustBeAppliedAgain(t *testing.T) {
-	first := Render(request(nil, "r1", start))
-	rotated := Render(request(first, "r2", start.Add(time.Minute)))
-	for title, c := range map[string]struct {
-		request    func() Request
-		generation int64
-		unscrubbed bool
-	}{
-		"nothing changed":                   {func() Request { return request(first, "r1", start.Add(59*time.Minute)) }, 1, false},
-		"the Secret was rotated":            {func() Request { return request(first, "r2", start) }, 2, true},
-		"a rotation is not confirmed yet":   {func() Request { return request(rotated, "r2", start.Add(2*time.Minute)) }, 2, true},
-		"the resync interval is over":       {func() Request { return request(first, "r1", start.Add(time.Hour)) }, 2, false},
-		"a resync does not end the rollout": {func() Request { return request(rotated, "r2", start.Add(2*time.Hour)) }, 3, true},
-		"a rotation is confirmed": {func() Request {
-			r := request(rotated, "r2", start.Add(2*time.Minute))
-			r.Confirmed = true
-			return r
-		}, 3, false},
-		"a rotation is confirmed, but only just": {func() Request {
-			r := request(rotated, "r2", start.Add(time.Minute+4*time.Second))
-			r.Confirmed = true
-			return r
-		}, 2, true},
-		"a cluster refuses, but was only just asked": {func() Request {
-			r := request(first, "r1", start.Add(4*time.Second))
-			r.Refused = true
-			return r
-		}, 1, false},
-		"a cluster refuses": {func() Request {
-			r := request(first, "r1", start.Add(5*time.Second))
-			r.Refused = true
-			return r
-		}, 2, false},
-		"resyncs are off": {func() Request {
-			r := request(first, "r1", start.Add(1000*time.Hour))
-			r.Handshake.Spec.ResyncInterval = &metav1.Duration{}
-			return r
-		}, 1, false},
-		"a resync was asked for": {func() Request {
-			r := request(first, "r1", start)
-			r.Handshake.Annotations = map[string]string{v1alpha1.AnnotationResyncRequestedAt: "now"}
-			return r
-		}, 2, false},
-		"paused, a resync waits": {func() Request {
-			r := request(first, "r1", start.Add(2*time.Hour))
-			r.Handshake.Spec.Paused = true
-			return r
-		}, 1, false},
-		"somebody lowered the generation": {func() Request {
-			b := rotated.DeepCopy()
-			b.Spec.ForceSyncGeneration = 0
-			return request(b, "r2", start)
-		}, 2, true},
-		"somebody removed the annotation": {func() Request {
-			b := rotated.DeepCopy()
-			b.Annotations = nil
-			return request(b, "r2", start)
-		}, 3, true},
-	} {
-		t.Run(title, func(t *testing.T) {
-			r := c.request()
-			b := Render(r)
-			assert.Equal(t, c.generation, b.Spec.ForceSyncGeneration)
-			assert.Equal(t, c.unscrubbed, DeliveryOf(b).Unscrubbed)
-			assert.Equal(t, r.Revision, DeliveryOf(b).Revision())
-			r.Current, r.Confirmed, r.Refused = b, false, false
-			assert.Equal(t, b, Render(r), "the same request again changes nothing")
-		})
-	}
+func TestRenderRecordsWhatItDoes(t *testing.T) {
+	s := newStory("a", "b")
+	s.Handshake.Spec.DeletionPolicy = v1alpha1.DeletionRetain
+	s.Now = time.Date(2026, 1, 2, 4, 4, 5, 123456789, time.FixedZone("", 3600))
+	s.render(t)
+	apply("a", "b")(s)
+	s.rotate("r2")
+	s.render(t)
+	s.Answers["b"] = Answer{Refused: true}
+	s.Matched = clusters("b")
+	annotate(v1alpha1.AnnotationResyncRequestedAt, "now")(s)
+	s.render(t)
+	later(5 * time.Second)(s)
+	s.render(t)
+	assert.JSONEq(t, `{
+		"revisions": [{"from": 1, "revision": "r1", "at": "2026-01-02T03:04:05.123456Z"}, {"from": 2, "revision": "r2", "at": "2026-01-02T03:04:05.123456Z"}],
+		"guard": {"clusters": 2, "taken": 1, "at": "2026-01-02T03:04:05Z"},
+		"last": 5, "assertedAt": "2026-01-02T03:04:05Z", "resyncRequest": "now", "unscrubbed": true,
+		"retries": 1, "retriedAt": "2026-01-02T03:04:10Z", "keptFrom": 1,
+		"withdrawals": [{"number": 4, "at": "2026-01-02T03:04:05Z"}]
+	}`, s.Current.Annotations["fleethandshake.io/delivery"])
+	assert.Equal(t, "3: a withdraw 4, b 5 | next 10s", s.say())
+	assert.Equal(t, []fleet.BundleTarget{
+		{Name: "withdraw", ClusterName: "a", BundleDeploymentOptions: fleet.BundleDeploymentOptions{ForceSyncGeneration: 4}},
+		{Name: "deliver", ClusterName: "b", BundleDeploymentOptions: fleet.BundleDeploymentOptions{ForceSyncGeneration: 5}},
+	}, s.Current.Spec.Targets)
 }
 
-func TestRetriesComeLessAndLessOften(t *testing.T) {
-	b := Render(request(nil, "r1", start))
-	now, waits := start, []string(nil)
-	for range 9 {
-		due := DeliveryOf(b).RetryDue()
-		waits = append(waits, due.Sub(now).String())
-		now = due
-		r := request(b, "r1", now)
-		r.Refused, r.Handshake.Spec.ResyncInterval = true, &metav1.Duration{}
-		b = Render(r)
+func TestRenderFollowsTheSpec(t *testing.T) {
+	render := func(change func(*story)) fleet.BundleSpec {
+		s := newStory("a")
+		s.Handshake.Spec.SecretNamespace = "platform"
+		change(s)
+		s.render(t)
+		return s.Current.Spec
 	}
-	assert.Equal(t, []string{"5s", "10s", "20s", "40s", "1m20s", "2m40s", "5m0s", "5m0s", "5m0s"}, waits)
-	assert.Zero(t, DeliveryOf(Render(request(b, "r2", now))).Retries, "a rotation starts afresh")
+	assert.False(t, render(func(s *story) { s.Handshake.Spec.CorrectDrift = ptr.To(false) }).CorrectDrift.Enabled)
+	assert.True(t, render(func(s *story) { s.Handshake.Spec.ConflictPolicy = v1alpha1.ConflictAdopt }).Helm.TakeOwnership)
+	assert.True(t, render(pause(true)).Paused)
+	assert.True(t, render(retain).KeepResources)
+	assert.Equal(t, "platform", render(func(s *story) { s.Handshake.Spec.TargetNamespace = "" }).DefaultNamespace)
+	assert.Equal(t, fleet.TargetCustomizationMode("FirstMatch"), render(func(s *story) {
+		s.render(t)
+		s.Current.Spec.TargetCustomizationMode = "FirstMatch"
+	}).TargetCustomizationMode, "what the API server fills in is left")
 }
 
 func TestDeliveryKnowsWhatWasSentWhen(t *testing.T) {
-	var b *fleet.Bundle
-	for i, revision := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"} {
-		b = Render(request(b, revision, start.Add(time.Duration(i)*time.Second)))
+	s := newStory("a")
+	for _, revision := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"} {
+		s.rotate(revision)
+		s.render(t)
+		later(time.Second)(s)
 	}
-	d := DeliveryOf(b)
+	d := DeliveryOf(s.Current)
 	assert.Equal(t, []string{"", "", "c", "k", "l", "l"},
 		[]string{d.RevisionAt(0), d.RevisionAt(2), d.RevisionAt(3), d.RevisionAt(11), d.RevisionAt(12), d.RevisionAt(99)})
 	assert.Len(t, d.Revisions, maxRevisions)
+	assert.Equal(t, "l", d.Revision())
 	assert.Equal(t, int64(12), d.Since())
+	assert.WithinDuration(t, start.Add(11*time.Second), d.SentAt(), 0)
+}
+
+func TestExpectedIsTheNumberThatConfirmsATarget(t *testing.T) {
+	d := Delivery{Revisions: []RevisionSent{{From: 1, Revision: "r1"}, {From: 6, Revision: "r2"}}}
+	for title, c := range map[string]struct {
+		target Target
+		want   int64
+	}{
+		"without a number of its own, that of the revision":             {Target{}, 6},
+		"with a number of its own, that":                                {Target{Number: 7}, 7},
+		"a number from before the revision is not enough":               {Target{Number: 5}, 6},
+		"a withdrawal from before the revision goes by its own number":  {Target{Number: 5, Withdraw: true}, 5},
+		"a withdrawal without a number is not what an older answer was": {Target{Withdraw: true}, 6},
+	} {
+		t.Run(title, func(t *testing.T) { assert.Equal(t, c.want, d.Expected(c.target)) })
+	}
+}
+
+func TestABundleThatIsNotOursHasNoRecord(t *testing.T) {
+	assert.Equal(t, Delivery{}, DeliveryOf(nil))
+	assert.Equal(t, Delivery{}, DeliveryOf(&fleet.Bundle{}))
+	assert.Empty(t, TargetsOf(nil))
+	assert.Empty(t, TargetsOf(&fleet.Bundle{Spec: fleet.BundleSpec{Targets: []fleet.BundleTarget{{ClusterGroup: "production"}, {ClusterName: "a", DoNotDeploy: true}}}}))
 }
 
 // FuzzRender shows that the renderer never panics, is deterministic, and that the Bundle says nothing of the data: two
@@ -183,37 +152,41 @@ func FuzzRender(f *testing.F) {
 		}
 		other := source.DeepCopy()
 		other.Data = map[string][]byte{key + "x": otherData}
-		one, err := renderSealed(hs, source)
+		one, err := renderSealed(hs, source, value)
 		if err != nil {
 			return // refused
 		}
-		again, _ := renderSealed(hs, source)
+		again, _ := renderSealed(hs, source, value)
 		if one != again {
 			t.Fatal("not deterministic")
 		}
-		two, err := renderSealed(hs, other)
+		two, err := renderSealed(hs, other, value)
 		if err == nil && one != two {
-			t.Fatalf("the Bundle depends on the data:\n%s\n%s", one, two)
+			t.Fatal("the Bundle depends on the data")
 		}
 	})
 }
 
 // renderSealed is the JSON of the Bundle, with the keyed hashes blotted out.
-func renderSealed(hs *v1alpha1.FleetHandshake, source *corev1.Secret) (string, error) {
-	sealed, err := Seal(source, nil, nonce("n"))
+func renderSealed(hs *v1alpha1.FleetHandshake, source *corev1.Secret, cluster string) (string, error) {
+	sealed, err := Seal(source, nil, false, newNonce("n"))
 	if err != nil {
 		return "", err
 	}
-	b := Render(Request{Handshake: hs, Hash: "hash", Revision: "revision", Names: sealed.Names, Now: start})
+	b, _ := Render(Request{
+		Handshake: hs, Hash: "hash", Revision: "revision", Names: sealed.Names,
+		Clusters: clusters("a", cluster), Matched: clusters(cluster), Now: start,
+	})
 	out, err := json.Marshal(b)
 	return string(out), err
 }
 
 func TestValuesSecretIsOwnedAndSealed(t *testing.T) {
-	sealed, err := Seal(opaque(map[string][]byte{"k": []byte("v")}), nil, nonce("n"))
+	sealed, err := Seal(opaque(map[string][]byte{"k": []byte("v")}), nil, false, newNonce("n"))
 	require.NoError(t, err)
 	s := ValuesSecret(registryCreds(), sealed)
 	assert.Equal(t, corev1.SecretType("fleet.cattle.io/bundle-values/v1alpha1"), s.Type)
 	assert.Equal(t, "hs-registry-creds-228797a959", s.Name)
 	assert.True(t, metav1.IsControlledBy(s, registryCreds()))
+	assert.Equal(t, sealed.Data, s.Data)
 }

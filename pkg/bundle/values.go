@@ -9,14 +9,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
 const (
-	// ValuesKey is the key of the values Secret that every target gets (Fleet 0.16.0, pkg/helmvalues).
-	ValuesKey = "values.yaml"
+	// nonceKey is the key of the values Secret that every target gets (Fleet 0.16.0, pkg/helmvalues). It holds the
+	// nonce alone, so that a cluster which is to have nothing gets no secret.
+	nonceKey = "values.yaml"
+	// ValuesKey is the key that the targets of this name get: the Secrets.
+	ValuesKey = "deliver"
 	// MaxValues is the largest size of the values in bytes. Fleet stores them twice in one Secret of at most 1 MiB.
 	MaxValues = 256 * 1024
 
@@ -29,6 +33,10 @@ var (
 	ErrUnsupportedType = errors.New("unsupported type")
 	// ErrTooLarge says that the Secret does not fit into MaxValues.
 	ErrTooLarge = errors.New("too large")
+	// ErrImmutable says that the copies are immutable and would have to be recreated.
+	ErrImmutable = errors.New("immutable")
+	// ErrTypeChanged says that the copies are of another type and would have to be recreated.
+	ErrTypeChanged = errors.New("type changed")
 )
 
 // neverSent are the types that ErrUnsupportedType speaks of; a trailing slash stands for all that begins so.
@@ -53,10 +61,13 @@ var strippedMetadata = []string{
 // values is what the constant chart ranges over. Labels and annotations are base64 like the data: Fleet replaces every
 // plain string value that begins with "global.fleet.clusterLabels.", even with disablePreProcess.
 type values struct {
-	// Nonce is random and stable as long as Secrets is. Fleet's hashes of the values are public and unsalted;
-	// without a nonce a short secret could be guessed from them.
-	Nonce   string   `json:"nonce"`
 	Secrets []secret `json:"secrets"`
+}
+
+// nonce is random and stable as long as the values are. Fleet's hashes of the values are public and unsalted; without a
+// nonce a short secret could be guessed from them.
+type nonce struct {
+	Nonce string `json:"nonce"`
 }
 
 type secret struct {
@@ -75,70 +86,123 @@ type Sealed struct {
 	// Hash is the Bundle's spec.valuesHash: hex SHA-256 of the JSON of Data (Fleet 0.16.0, pkg/helmvalues). It can
 	// be public because Data holds a nonce.
 	Hash string
-	// Revision is a hash of the content, keyed with the nonce.
+	// Revision is a hash of the content, keyed with the nonce; empty when there are no Secrets.
 	Revision string
 	// Names are the names of the Secrets that arrive downstream.
 	Names []string
 }
 
 // Seal makes the values for source. When previous, the data of the values Secret as it is now, already says the same,
-// then it is returned with its nonce; otherwise the nonce is taken from newNonce. Errors are ErrUnsupportedType and
-// ErrTooLarge, with a sentence for people that holds no secret.
-func Seal(source *corev1.Secret, previous map[string][]byte, newNonce func() string) (Sealed, error) {
+// then it is returned with its nonce; otherwise the nonce is taken from newNonce. Unless replace is true, it refuses
+// what cannot be written over the copies that previous made. Errors are ErrUnsupportedType, ErrTooLarge, ErrImmutable
+// and ErrTypeChanged, with a sentence for people that holds no secret.
+func Seal(source *corev1.Secret, previous map[string][]byte, replace bool, newNonce func() string) (Sealed, error) {
 	for _, never := range neverSent {
 		t := string(source.Type)
 		if t == never || strings.HasSuffix(never, "/") && strings.HasPrefix(t, never) {
 			return Sealed{}, fmt.Errorf("%w: Secrets of type %s are never sent; copy the keys that you need into a Secret of type Opaque", ErrUnsupportedType, t)
 		}
 	}
-	content := []secret{{
+	v := values{Secrets: []secret{{
 		Name:        source.Name,
 		Type:        string(source.Type),
 		Immutable:   source.Immutable != nil && *source.Immutable,
 		Labels:      copyMetadata(source.Labels),
 		Annotations: copyMetadata(source.Annotations),
 		Data:        nonNil(source.Data),
-	}}
-	if v, old, err := open(previous); err == nil {
-		if again := seal(values{Nonce: v.Nonce, Secrets: content}); again.Hash == old.Hash {
+	}}}
+	if n, before, old, err := open(previous); err == nil {
+		if again := seal(n, v); again.Hash == old.Hash {
 			return old, nil
 		}
+		if err := replaceable(before, v); err != nil && !replace {
+			return Sealed{}, err
+		}
 	}
-	sealed := seal(values{Nonce: newNonce(), Secrets: content})
+	sealed := seal(nonce{newNonce()}, v)
 	if size := len(sealed.Data[ValuesKey]); size > MaxValues {
 		return Sealed{}, fmt.Errorf("%w: the Secret makes %d KiB of values and a Bundle takes %d KiB; split it into smaller Secrets, each with a FleetHandshake of its own", ErrTooLarge, (size+1023)/1024, MaxValues/1024)
 	}
 	return sealed, nil
 }
 
+// SealNothing makes values without any Secret, for clusters that are to remove what they have.
+func SealNothing(previous map[string][]byte, newNonce func() string) Sealed {
+	if n, v, old, err := open(previous); err == nil {
+		if len(v.Secrets) == 0 {
+			return old
+		}
+		return seal(n, values{})
+	}
+	return seal(nonce{newNonce()}, values{})
+}
+
+// replaceable says whether the API server takes now as an update of before.
+func replaceable(before, now values) error {
+	for _, b := range before.Secrets {
+		for _, n := range now.Secrets {
+			switch {
+			case b.Name != n.Name:
+			case typeOf(b) != typeOf(n):
+				return fmt.Errorf("%w: the copies are of type %s and the Secret is of type %s, which no update can change; set spec.replacePolicy to Recreate to have each copy deleted and made anew", ErrTypeChanged, typeOf(b), typeOf(n))
+			case b.Immutable && (!n.Immutable || !maps.EqualFunc(b.Data, n.Data, bytes.Equal)):
+				return fmt.Errorf("%w: the copies are immutable; set spec.replacePolicy to Recreate to have each copy deleted and made anew", ErrImmutable)
+			}
+		}
+	}
+	return nil
+}
+
+func typeOf(s secret) string {
+	if s.Type == "" {
+		return string(corev1.SecretTypeOpaque)
+	}
+	return s.Type
+}
+
 // Open reads the data of a values Secret that Seal has made. It fails when the data is not of that form.
 func Open(data map[string][]byte) (Sealed, error) {
-	_, sealed, err := open(data)
+	_, _, sealed, err := open(data)
 	return sealed, err
 }
 
-func open(data map[string][]byte) (values, Sealed, error) {
+func open(data map[string][]byte) (nonce, values, Sealed, error) {
+	var n nonce
 	var v values
-	decoder := json.NewDecoder(bytes.NewReader(data[ValuesKey]))
-	decoder.DisallowUnknownFields()
-	// The decoder's own error is dropped: it can quote the input.
-	if err := decoder.Decode(&v); err != nil || v.Nonce == "" || len(v.Secrets) == 0 {
-		return values{}, Sealed{}, errors.New("the values Secret does not hold values of this operator")
+	err := decode(data[nonceKey], &n)
+	if data[ValuesKey] != nil {
+		err = errors.Join(err, decode(data[ValuesKey], &v))
 	}
-	sealed := seal(v)
-	if len(data) != 1 || !bytes.Equal(sealed.Data[ValuesKey], data[ValuesKey]) {
-		return values{}, Sealed{}, errors.New("the values Secret was changed by hand")
+	if err != nil || n.Nonce == "" {
+		return nonce{}, values{}, Sealed{}, errors.New("the values Secret does not hold values of this operator")
 	}
-	return v, sealed, nil
+	sealed := seal(n, v)
+	if !maps.EqualFunc(sealed.Data, data, bytes.Equal) {
+		return nonce{}, values{}, Sealed{}, errors.New("the values Secret was changed by hand")
+	}
+	return n, v, sealed, nil
 }
 
-func seal(v values) Sealed {
-	sealed := Sealed{Data: map[string][]byte{ValuesKey: mustJSON(v)}}
+// decode reads strictly. The decoder's own error is dropped: it can quote the input.
+func decode(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if decoder.Decode(into) != nil {
+		return errors.New("not of the expected form")
+	}
+	return nil
+}
+
+func seal(n nonce, v values) Sealed {
+	sealed := Sealed{Data: map[string][]byte{nonceKey: mustJSON(n)}}
+	if len(v.Secrets) > 0 {
+		sealed.Data[ValuesKey] = mustJSON(v)
+		mac := hmac.New(sha256.New, []byte(n.Nonce))
+		mac.Write(mustJSON(v.Secrets))
+		sealed.Revision = hex.EncodeToString(mac.Sum(nil))[:revisionLen]
+	}
 	sum := sha256.Sum256(mustJSON(sealed.Data))
 	sealed.Hash = hex.EncodeToString(sum[:])
-	mac := hmac.New(sha256.New, []byte(v.Nonce))
-	mac.Write(mustJSON(v.Secrets))
-	sealed.Revision = hex.EncodeToString(mac.Sum(nil))[:revisionLen]
 	for _, s := range v.Secrets {
 		sealed.Names = append(sealed.Names, s.Name)
 	}

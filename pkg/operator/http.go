@@ -27,7 +27,7 @@ var registry = sync.OnceValue(func() *prometheus.Registry {
 		ConstLabels: prometheus.Labels{"version": version.Version, "commit": version.Commit},
 	})
 	info.Set(1)
-	r.MustRegister(info)
+	r.MustRegister(info, requestsTotal, requestDuration)
 	lassometrics.MustRegisterWithWorkqueue(r)
 	return r
 })

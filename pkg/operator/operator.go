@@ -11,6 +11,7 @@ import (
 	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io"
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
+	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/rancher/lasso/pkg/cache"
 	"github.com/rancher/lasso/pkg/client"
@@ -18,13 +19,17 @@ import (
 	"github.com/rancher/wrangler/v3/pkg/generic"
 	"github.com/rancher/wrangler/v3/pkg/ratelimit"
 	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 )
 
@@ -54,6 +59,9 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	}
 	if err := preflight(ctx, crds, kube.CoreV1(), opts); err != nil {
 		return err
+	}
+	if opts.OfflineAfter == 0 {
+		opts.OfflineAfter = offlineAfter(ctx, kube.CoreV1(), opts.FleetNamespace)
 	}
 
 	ctx, stop := context.WithCancelCause(ctx)
@@ -112,6 +120,10 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		return err
 	}
 	fleetV1, handshakeV1 := fleetFactory.Fleet().V1alpha1(), handshakeFactory.Fleethandshake().V1alpha1()
+	recorder, err := recordEvents(ctx, kube)
+	if err != nil {
+		return err
+	}
 	err = handshake.Register(ctx, handshake.Config{
 		Handshakes:          handshakeV1.FleetHandshake(),
 		Bundles:             fleetV1.Bundle(),
@@ -120,17 +132,25 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		Groups:              fleetV1.ClusterGroup(),
 		Secrets:             store,
 		SecretClient:        kube.CoreV1(),
+		Events:              recorder,
 		AllowCrossNamespace: opts.AllowCrossNamespace,
-		Clock:               opts.Clock,
-	})
+		Limits: handshake.Limits{
+			OfflineAfter: opts.OfflineAfter, StuckAfter: opts.StuckAfter,
+			MissingGrace: opts.MissingGrace, WithdrawalThreshold: opts.WithdrawalThreshold,
+		},
+		Clock: opts.Clock,
+	}, registry())
 	if err != nil {
 		return err
 	}
-	for _, informer := range []toolscache.SharedIndexInformer{
-		handshakeV1.FleetHandshake().Informer(), fleetV1.Bundle().Informer(), fleetV1.BundleDeployment().Informer(),
-		fleetV1.Cluster().Informer(), fleetV1.ClusterGroup().Informer(),
+	for informer, transform := range map[toolscache.SharedIndexInformer]toolscache.TransformFunc{
+		handshakeV1.FleetHandshake().Informer(): dropManagedFields,
+		fleetV1.Bundle().Informer():             dropStatus,
+		fleetV1.BundleDeployment().Informer():   stripDeployment,
+		fleetV1.Cluster().Informer():            dropManagedFields,
+		fleetV1.ClusterGroup().Informer():       dropManagedFields,
 	} {
-		if err := informer.SetTransform(dropManagedFields); err != nil {
+		if err := informer.SetTransform(transform); err != nil {
 			return fmt.Errorf("preparing the informers: %w", err)
 		}
 	}
@@ -148,4 +168,30 @@ func dropManagedFields(o any) (any, error) {
 		m.SetManagedFields(nil)
 	}
 	return o, nil
+}
+
+// dropStatus empties the status of a Bundle: nothing depends on it, and it is full of Fleet's messages.
+func dropStatus(o any) (any, error) {
+	if b, ok := o.(*fleet.Bundle); ok {
+		b.Status = fleet.BundleStatus{}
+	}
+	return dropManagedFields(o)
+}
+
+func stripDeployment(o any) (any, error) {
+	if bd, ok := o.(*fleet.BundleDeployment); ok {
+		syncstatus.Strip(bd)
+	}
+	return o, nil
+}
+
+// recordEvents makes the recorder that puts events on FleetHandshakes, until ctx ends.
+func recordEvents(ctx context.Context, kube kubernetes.Interface) (record.EventRecorder, error) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("preparing the events: %w", err)
+	}
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: kube.CoreV1().Events(metav1.NamespaceAll)})
+	return broadcaster.NewRecorder(scheme, corev1.EventSource{Component: "fleet-handshake"}), nil
 }

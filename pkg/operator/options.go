@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"k8s.io/utils/clock"
 )
@@ -22,8 +23,28 @@ type Options struct {
 	Workers int
 	// AllowCrossNamespace lets a handshake send a Secret of another namespace.
 	AllowCrossNamespace bool
+	// FleetNamespace is where Fleet's controller and its configuration are.
+	FleetNamespace string
+	// OfflineAfter is how long an agent may be silent until its cluster counts as offline; 0 is three times the
+	// interval at which Fleet's configuration tells the agents to report.
+	OfflineAfter time.Duration
+	// StuckAfter is how long an agent that reports may take to apply a revision until its cluster counts as stuck.
+	StuckAfter time.Duration
+	// MissingGrace is how long a Secret may be missing until its handshake is Stalled, or its copies are removed.
+	MissingGrace time.Duration
+	// WithdrawalThreshold is the percentage of the clusters of a handshake that a change of targets may withdraw the
+	// Secret from; a change that withdraws from more waits for a confirmation. 100 turns that off.
+	WithdrawalThreshold int
 	// Clock decides when resyncs are due; nil is the real one.
 	Clock clock.PassiveClock
+}
+
+// Defaults are what the flags say when they are not given.
+func Defaults() Options {
+	return Options{
+		Namespace: "fleet-handshake-system", LeaderElect: true, ListenAddress: ":8080", Workers: 8,
+		FleetNamespace: "cattle-fleet-system", StuckAfter: 10 * time.Minute, MissingGrace: time.Minute, WithdrawalThreshold: 50,
+	}
 }
 
 // Validate says what is wrong with the options, and what to write instead.
@@ -34,6 +55,21 @@ func (o Options) Validate() error {
 	}
 	if o.Workers < 1 {
 		errs = append(errs, fmt.Errorf("--workers is %d: write 1 or more", o.Workers))
+	}
+	if o.FleetNamespace == "" {
+		errs = append(errs, errors.New("--fleet-namespace is empty: name the namespace of Fleet's controller, for example cattle-fleet-system"))
+	}
+	if o.OfflineAfter < 0 {
+		errs = append(errs, fmt.Errorf("--offline-after is %s: write a time such as 45m, or 0 for three of Fleet's check-in intervals", o.OfflineAfter))
+	}
+	if o.StuckAfter <= 0 {
+		errs = append(errs, fmt.Errorf("--stuck-after is %s: write a time such as 10m", o.StuckAfter))
+	}
+	if o.MissingGrace < 0 {
+		errs = append(errs, fmt.Errorf("--missing-grace is %s: write a time such as 1m", o.MissingGrace))
+	}
+	if o.WithdrawalThreshold < 0 || o.WithdrawalThreshold > 100 {
+		errs = append(errs, fmt.Errorf("--withdrawal-threshold is %d: write a percentage from 0 to 100", o.WithdrawalThreshold))
 	}
 	if o.ListenAddress != "0" {
 		if _, _, err := net.SplitHostPort(o.ListenAddress); err != nil {

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -9,18 +10,54 @@ import (
 )
 
 func TestValidate(t *testing.T) {
-	good := Options{Namespace: "fleet-handshake-system", LeaderElect: true, ListenAddress: ":8080", Workers: 8}
-	require.NoError(t, good.Validate())
-	require.NoError(t, Options{ListenAddress: "0", Workers: 1}.Validate())
-	for want, o := range map[string]Options{
-		"--namespace is empty":                        {LeaderElect: true, ListenAddress: "0", Workers: 1},
-		"--workers is 0: write 1 or more":             {ListenAddress: "0"},
-		`--listen-address is "8080": write host:port`: {ListenAddress: "8080", Workers: 1},
+	require.NoError(t, Defaults().Validate())
+	for title, c := range map[string]struct {
+		change func(*Options)
+		err    string
+	}{
+		"no worker": {
+			func(o *Options) { o.Workers = 0 },
+			"--workers is 0: write 1 or more",
+		},
+		"leader election without a namespace": {
+			func(o *Options) { o.Namespace = "" },
+			"--namespace is empty: name the namespace of the leader election's Lease, for example fleet-handshake-system",
+		},
+		"an address without a port": {
+			func(o *Options) { o.ListenAddress = "localhost" },
+			`--listen-address is "localhost": write host:port, for example :8080, or 0 to turn it off`,
+		},
+		"no namespace of Fleet": {
+			func(o *Options) { o.FleetNamespace = "" },
+			"--fleet-namespace is empty: name the namespace of Fleet's controller, for example cattle-fleet-system",
+		},
+		"a time before now": {
+			func(o *Options) { o.OfflineAfter = -time.Second },
+			"--offline-after is -1s: write a time such as 45m, or 0 for three of Fleet's check-in intervals",
+		},
+		"no time at all": {
+			func(o *Options) { o.StuckAfter = 0 },
+			"--stuck-after is 0s: write a time such as 10m",
+		},
+		"a negative grace": {
+			func(o *Options) { o.MissingGrace = -time.Second },
+			"--missing-grace is -1s: write a time such as 1m",
+		},
+		"more than all": {
+			func(o *Options) { o.WithdrawalThreshold = 101 },
+			"--withdrawal-threshold is 101: write a percentage from 0 to 100",
+		},
 	} {
-		require.ErrorContains(t, o.Validate(), want)
+		t.Run(title, func(t *testing.T) {
+			o := Defaults()
+			c.change(&o)
+			assert.EqualError(t, o.Validate(), c.err)
+		})
 	}
+	o := Defaults()
+	o.ListenAddress = "0"
+	require.NoError(t, o.Validate())
 }
-
 func TestHasValuesHash(t *testing.T) {
 	crd := func(version string, properties map[string]apiextensionsv1.JSONSchemaProps) *apiextensionsv1.CustomResourceDefinition {
 		return &apiextensionsv1.CustomResourceDefinition{Spec: apiextensionsv1.CustomResourceDefinitionSpec{

@@ -1,9 +1,13 @@
+// Package syncstatus works out what to say of a FleetHandshake: a row for each cluster, the counts, the one word and
+// the conditions. It is pure. Of what Fleet says in words and patches it uses a reason of its own only, because these can
+// hold secret data.
 package syncstatus
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
@@ -33,30 +37,52 @@ type Input struct {
 	Handshake *v1alpha1.FleetHandshake
 	// Bundle that carries the Secret; nil when there is none.
 	Bundle *fleet.Bundle
-	// Deployments are the BundleDeployments of Bundle.
+	// Deployments are the BundleDeployments of Bundle, after Strip.
 	Deployments []*fleet.BundleDeployment
-	// Clusters are those that the targets match.
+	// Clusters are all of the workspace, and Matched those that the targets match.
 	Clusters []*fleet.Cluster
+	Matched  []*fleet.Cluster
+	// InPartition are the clusters that a partition of the rollout matches.
+	InPartition map[string]bool
+	// Before are all rows of the last time; those of the status when nobody remembers them.
+	Before []v1alpha1.ClusterStatus
 	// Problem is nil when there is none.
 	Problem *Problem
-	Now     time.Time
+	// Withdraw is true when no cluster is to have the Secret any more.
+	Withdraw bool
+	// Held are clusters that no longer match and wait for a confirmation.
+	Held []string
+	// OfflineAfter is how long an agent may be silent, StuckAfter how long a cluster may take, and MissingGrace how
+	// long the Secret may be missing before a person has to look.
+	OfflineAfter, StuckAfter, MissingGrace time.Duration
+	Now                                    time.Time
+
+	next time.Time
 }
 
-// Answers says what the clusters have answered to the revision that the Bundle sends: confirmed when every matched
-// cluster has it, and there is one; refusals when at least one has given up on installing it.
-func Answers(b *fleet.Bundle, deployments []*fleet.BundleDeployment, clusters []*fleet.Cluster) (confirmed, refusals bool) {
-	rows := rows(bundle.DeliveryOf(b), deployments, clusters)
-	confirmed = len(rows) > 0 && !slices.ContainsFunc(rows, func(r v1alpha1.ClusterStatus) bool {
-		return r.State != v1alpha1.ClusterSynced
-	})
-	return confirmed, slices.ContainsFunc(deployments, refused)
+// wakeAt says whether a time has come; a time that has not is when to look again.
+func (in *Input) wakeAt(at time.Time) bool {
+	if !in.Now.Before(at) {
+		return true
+	}
+	if in.next.IsZero() || at.Before(in.next) {
+		in.next = at
+	}
+	return false
+}
+
+// Result is the status, with all rows, and when it may be another one without any change from outside; zero when never.
+type Result struct {
+	Status v1alpha1.FleetHandshakeStatus
+	Rows   []v1alpha1.ClusterStatus
+	Next   time.Time
 }
 
 // Aggregate makes the status of a handshake. Given its own result it makes the same again, so nothing has to be written.
-func Aggregate(in Input) v1alpha1.FleetHandshakeStatus {
+func Aggregate(in Input) Result {
 	old := in.Handshake.Status
 	delivery := bundle.DeliveryOf(in.Bundle)
-	all := rows(delivery, in.Deployments, in.Clusters)
+	all := in.rows(delivery)
 
 	s := v1alpha1.FleetHandshakeStatus{
 		ObservedGeneration: in.Handshake.Generation,
@@ -74,33 +100,52 @@ func Aggregate(in Input) v1alpha1.FleetHandshakeStatus {
 		s.Clusters, s.ClustersOmitted = all[:MaxRows], int32(len(all)-MaxRows) //nolint:gosec // a count of objects
 	}
 
-	v := judge(in, s.Summary)
+	v := in.judge(s.Summary, all)
 	s.Status = v.state
 	v.write(&s, in)
 	if s.Status == v1alpha1.StateSynced && (old.Status != v1alpha1.StateSynced || old.Revision != s.Revision) {
 		now := metav1.NewTime(in.Now)
 		s.LastSyncedAt = &now
 	}
-	return s
+	return Result{Status: s, Rows: all, Next: in.next}
 }
 
-// rows has one row for each cluster that is matched or still has a BundleDeployment: a BundleNamespaceMapping can bring
-// in clusters of other namespaces.
-func rows(d bundle.Delivery, deployments []*fleet.BundleDeployment, clusters []*fleet.Cluster) []v1alpha1.ClusterStatus {
+// rows has one row for each cluster that is to have the Secret, or still has it.
+func (in *Input) rows(d bundle.Delivery) []v1alpha1.ClusterStatus {
 	type key struct{ namespace, name string }
-	byCluster := map[key]*fleet.BundleDeployment{}
-	for _, c := range clusters {
-		byCluster[key{c.Namespace, c.Name}] = nil
-	}
-	for _, bd := range deployments {
-		if bd.DeletionTimestamp.IsZero() {
-			byCluster[key{bd.Labels[fleet.ClusterNamespaceLabel], bd.Labels[fleet.ClusterLabel]}] = bd
+	subjects := map[key]*subject{}
+	matched := map[string]bool{}
+	withdraw := in.Withdraw || !in.Handshake.DeletionTimestamp.IsZero()
+	if !withdraw {
+		for _, c := range in.Matched {
+			matched[c.Name] = true
 		}
 	}
-	out := make([]v1alpha1.ClusterStatus, 0, len(byCluster))
-	for k, bd := range byCluster {
-		state, revision := clusterState(d, bd)
-		out = append(out, v1alpha1.ClusterStatus{Namespace: k.namespace, Name: k.name, State: state, Revision: revision})
+	targets := bundle.TargetsOf(in.Bundle)
+	for _, c := range in.Clusters {
+		t, had := targets[c.Name]
+		if had || matched[c.Name] {
+			wanted := matched[c.Name] || !t.Withdraw && !withdraw
+			subjects[key{c.Namespace, c.Name}] = &subject{Input: in, delivery: d, cluster: c, target: t, wanted: wanted}
+		}
+	}
+	for _, bd := range in.Deployments {
+		// Without a target, or a known revision, it is left over: it does not answer to what is being sent.
+		_, told := targets[bd.Labels[fleet.ClusterLabel]]
+		s := subjects[key{bd.Labels[fleet.ClusterNamespaceLabel], bd.Labels[fleet.ClusterLabel]}]
+		if s != nil && told && d.Revision() != "" && bd.DeletionTimestamp.IsZero() {
+			s.bd = bd
+		}
+	}
+	for i, r := range in.Before {
+		if s := subjects[key{r.Namespace, r.Name}]; s != nil {
+			s.before = &in.Before[i]
+		}
+	}
+	out := make([]v1alpha1.ClusterStatus, 0, len(subjects))
+	for _, s := range subjects {
+		in.wakeAt(OfflineAt(s.cluster, in.OfflineAfter))
+		out = append(out, s.row())
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.ClusterStatus) int {
 		return cmp.Or(
@@ -122,11 +167,17 @@ func rank(s v1alpha1.ClusterState) int {
 func count(rows []v1alpha1.ClusterStatus) v1alpha1.ClusterSummary {
 	var s v1alpha1.ClusterSummary
 	for _, r := range rows {
+		if r.State == v1alpha1.ClusterWithdrawing {
+			s.Withdrawing++
+			continue
+		}
 		s.Desired++
-		switch {
-		case r.State == v1alpha1.ClusterSynced:
+		switch r.State {
+		case v1alpha1.ClusterSynced:
 			s.Synced++
-		case failed(r.State):
+		case v1alpha1.ClusterOffline:
+			s.Offline++
+		case v1alpha1.ClusterErrApplied, v1alpha1.ClusterNotReady, v1alpha1.ClusterConflict, v1alpha1.ClusterStuck:
 			s.Failed++
 		default:
 			s.Pending++
@@ -135,9 +186,15 @@ func count(rows []v1alpha1.ClusterStatus) v1alpha1.ClusterSummary {
 	return s
 }
 
-// failed are the states that do not pass by themselves.
-func failed(s v1alpha1.ClusterState) bool {
-	return s == v1alpha1.ClusterErrApplied || s == v1alpha1.ClusterNotReady
+// Count is how many rows have a state.
+func Count(rows []v1alpha1.ClusterStatus, state v1alpha1.ClusterState) int {
+	n := 0
+	for _, r := range rows {
+		if r.State == state {
+			n++
+		}
+	}
+	return n
 }
 
 // verdict is what the conditions say.
@@ -149,29 +206,86 @@ type verdict struct {
 	stalled bool
 }
 
-func judge(in Input, sum v1alpha1.ClusterSummary) verdict {
+func (in *Input) judge(sum v1alpha1.ClusterSummary, rows []v1alpha1.ClusterStatus) verdict {
+	hs := in.Handshake
+	pending := func(reason, format string, args ...any) verdict {
+		return verdict{v1alpha1.StatePending, reason, fmt.Sprintf(format, args...), false}
+	}
+	failed := func(reason, format string, args ...any) verdict {
+		return verdict{v1alpha1.StateError, reason, fmt.Sprintf(format, args...), true}
+	}
+	have := fmt.Sprintf("%d of %d clusters have the current revision", sum.Synced, sum.Desired)
 	if p := in.Problem; p != nil {
-		return verdict{p.State, p.Reason, p.Message, true}
+		stalled := p.Reason != v1alpha1.ReasonSecretNotFound || in.wakeAt(MissingSince(hs, in.Now).Add(in.MissingGrace))
+		return verdict{p.State, p.Reason, p.Message, stalled}
 	}
 	switch {
+	case !hs.DeletionTimestamp.IsZero():
+		return pending(v1alpha1.ReasonRemoving, "waiting for the confirmation of %s: %s. To stop waiting: kubectl annotate fhs -n %s %s %s=true",
+			Number(int(sum.Withdrawing)), Names(rows, v1alpha1.ClusterWithdrawing), hs.Namespace, hs.Name, v1alpha1.AnnotationForceDelete)
 	case in.Bundle != nil && !in.Bundle.DeletionTimestamp.IsZero():
-		return verdict{v1alpha1.StatePending, v1alpha1.ReasonDelivering,
-			fmt.Sprintf("Bundle %s/%s is being deleted; it is made again when it is gone", in.Bundle.Namespace, in.Bundle.Name), false}
+		return pending(v1alpha1.ReasonDelivering, "Bundle %s/%s is being deleted; it is made again when it is gone", in.Bundle.Namespace, in.Bundle.Name)
+	case len(in.Held) > 0:
+		return failed(v1alpha1.ReasonWithdrawalHeld, "spec.targets no longer match %d of the %d clusters that have the Secret (%s); they keep it until this is confirmed: kubectl annotate fhs -n %s %s --overwrite %s=%s",
+			len(in.Held), sum.Desired, List(in.Held), hs.Namespace, hs.Name, v1alpha1.AnnotationConfirmWithdrawal, bundle.DeliveryOf(in.Bundle).Revision())
 	case sum.Desired == 0:
-		return verdict{v1alpha1.StatePending, v1alpha1.ReasonNoTargets,
-			fmt.Sprintf("no Fleet Cluster in namespace %s matches spec.targets; compare them with: kubectl get clusters.fleet.cattle.io -n %s --show-labels", in.Handshake.Namespace, in.Handshake.Namespace), false}
+		return pending(v1alpha1.ReasonNoTargets, "no Fleet Cluster in namespace %s matches spec.targets; compare them with: kubectl get clusters.fleet.cattle.io -n %s --show-labels", hs.Namespace, hs.Namespace)
+	case Count(rows, v1alpha1.ClusterConflict) > 0:
+		return failed(v1alpha1.ReasonConflict, "%s; in %s a Secret of that name is there that is not ours: %s. Delete it there, or set spec.conflictPolicy to Adopt",
+			have, Number(Count(rows, v1alpha1.ClusterConflict)), Names(rows, v1alpha1.ClusterConflict))
+	case Count(rows, v1alpha1.ClusterStuck) == int(sum.Failed) && sum.Failed > 0:
+		return failed(v1alpha1.ReasonClusterStuck, "%s; not applied by %s whose agent reports: %s", have, Number(int(sum.Failed)), Names(rows, v1alpha1.ClusterStuck))
 	case sum.Failed > 0:
-		return verdict{v1alpha1.StateError, v1alpha1.ReasonClusterFailed,
-			fmt.Sprintf("%d of %d clusters could not apply the Secret; status.clusters names them, and the BundleDeployment of each says why", sum.Failed, sum.Desired), true}
+		return failed(v1alpha1.ReasonClusterFailed, "%s; %s could not apply it: %s. The rows in status.clusters say what to do",
+			have, Number(int(sum.Failed)), Names(rows, v1alpha1.ClusterErrApplied, v1alpha1.ClusterNotReady, v1alpha1.ClusterStuck))
+	case sum.Synced == sum.Desired && sum.Withdrawing > 0:
+		return verdict{v1alpha1.StateSynced, v1alpha1.ReasonSynced, fmt.Sprintf("%s; waiting for the confirmation that it was removed from %s: %s",
+			have, Number(int(sum.Withdrawing)), Names(rows, v1alpha1.ClusterWithdrawing)), false}
 	case sum.Synced == sum.Desired:
-		return verdict{v1alpha1.StateSynced, v1alpha1.ReasonSynced,
-			fmt.Sprintf("all %d clusters have the current revision", sum.Desired), false}
-	case in.Handshake.Spec.Paused:
-		return verdict{v1alpha1.StatePending, v1alpha1.ReasonPaused,
-			fmt.Sprintf("%d of %d clusters have the current revision; spec.paused holds it back from the others", sum.Synced, sum.Desired), false}
+		return verdict{v1alpha1.StateSynced, v1alpha1.ReasonSynced, have, false}
+	case hs.Spec.Paused:
+		return pending(v1alpha1.ReasonPaused, "%s; spec.paused holds it back from the others", have)
+	case sum.Offline > 0 && sum.Synced+sum.Offline == sum.Desired:
+		return pending(v1alpha1.ReasonClusterOffline, "%s; no report from %s: %s", have, Number(int(sum.Offline)), Names(rows, v1alpha1.ClusterOffline))
 	}
-	return verdict{v1alpha1.StatePending, v1alpha1.ReasonDelivering,
-		fmt.Sprintf("%d of %d clusters have the current revision", sum.Synced, sum.Desired), false}
+	return pending(v1alpha1.ReasonDelivering, "%s", have)
+}
+
+// Names are the first names of the clusters in one of the states, for a message.
+func Names(rows []v1alpha1.ClusterStatus, states ...v1alpha1.ClusterState) string {
+	var names []string
+	for _, r := range rows {
+		if slices.Contains(states, r.State) {
+			names = append(names, r.Name)
+		}
+	}
+	return List(names)
+}
+
+// Number is a number of clusters in words.
+func Number(n int) string {
+	if n == 1 {
+		return "1 cluster"
+	}
+	return fmt.Sprintf("%d clusters", n)
+}
+
+// List is the first of the names, for a message.
+func List(names []string) string {
+	const most = 5
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// MissingSince is when the Secret was first found to be missing; now when it was not.
+func MissingSince(hs *v1alpha1.FleetHandshake, now time.Time) time.Time {
+	c := meta.FindStatusCondition(hs.Status.Conditions, v1alpha1.ConditionSourceAvailable)
+	if c == nil || c.Reason != v1alpha1.ReasonSecretNotFound {
+		return now
+	}
+	return c.LastTransitionTime.Time
 }
 
 // write puts the verdict into the conditions. This is the only place that writes them.
@@ -189,18 +303,36 @@ func (v verdict) write(s *v1alpha1.FleetHandshakeStatus, in Input) {
 		}
 		meta.RemoveStatusCondition(&s.Conditions, conditionType)
 	}
-	ready := metav1.ConditionFalse
-	if v.state == v1alpha1.StateSynced {
-		ready = metav1.ConditionTrue
+	is := func(b bool) metav1.ConditionStatus {
+		if b {
+			return metav1.ConditionTrue
+		}
+		return metav1.ConditionFalse
 	}
-	set(v1alpha1.ConditionReady, ready, v.reason, v.message)
+	set(v1alpha1.ConditionReady, is(v.state == v1alpha1.StateSynced), v.reason, v.message)
 	onlyWhile(v1alpha1.ConditionStalled, v.stalled)
 	onlyWhile(v1alpha1.ConditionReconciling, v.state != v1alpha1.StateSynced && !v.stalled)
 
+	sum := s.Summary
+	delivered, reason := sum.Desired > 0 && sum.Synced == sum.Desired, v1alpha1.ReasonDelivering
+	switch {
+	case delivered:
+		reason = v1alpha1.ReasonSynced
+	case sum.Desired == 0:
+		reason = v1alpha1.ReasonNoTargets
+	case v.state != v1alpha1.StateMissing:
+		reason = v.reason
+	}
+	set(v1alpha1.ConditionDelivered, is(delivered), reason, fmt.Sprintf("%d of %d clusters have what was sent last", sum.Synced, sum.Desired))
+
 	switch {
 	case in.Problem != nil && in.Problem.Source:
+		if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionSourceAvailable); c != nil && c.Reason != in.Problem.Reason {
+			// Its time is since when the Secret is missing, not since when there is any problem with it.
+			meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionSourceAvailable)
+		}
 		set(v1alpha1.ConditionSourceAvailable, metav1.ConditionFalse, in.Problem.Reason, in.Problem.Message)
-	case in.Problem != nil:
+	case in.Problem != nil, !in.Handshake.DeletionTimestamp.IsZero():
 		// The source was not looked at.
 		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionSourceAvailable)
 	default:

@@ -1,240 +1,214 @@
 package syncstatus
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/fleet-handshake/fleet-handshake/pkg/target"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
-	"github.com/rancher/wrangler/v3/pkg/genericcondition"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 )
 
-var (
-	now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	// sent says that r1 was sent from generation 1 on, and r2 from 3 on; 2 was a resync of r1.
-	sent = bundle.Delivery{Revisions: []bundle.RevisionSent{{From: 1, Revision: "r1"}, {From: 3, Revision: "r2"}}}
-)
-
-// deployment is of a cluster that has applied generation 3 and is well.
-func deployment(cluster string, change func(*fleet.BundleDeployment)) *fleet.BundleDeployment {
-	bd := &fleet.BundleDeployment{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{
-		fleet.ClusterNamespaceLabel: "fleet-default", fleet.ClusterLabel: cluster,
-	}}}
-	bd.Spec.DeploymentID, bd.Spec.StagedDeploymentID, bd.Status.AppliedDeploymentID = "id3", "id3", "id3"
-	bd.Spec.Options.ForceSyncGeneration, bd.Spec.StagedOptions.ForceSyncGeneration = 3, 3
-	bd.Status.SyncGeneration = ptr.To[int64](3)
-	bd.Status.Ready, bd.Status.NonModified = true, true
-	if change != nil {
-		change(bd)
+func many(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("c%05d", i)
 	}
-	return bd
+	return names
 }
 
-func TestClusterState(t *testing.T) {
-	deployed := func(status corev1.ConditionStatus) []genericcondition.GenericCondition {
-		return []genericcondition.GenericCondition{{Type: "Deployed", Status: status, Message: "canary"}}
-	}
+func TestCounts(t *testing.T) {
 	for title, c := range map[string]struct {
-		change   func(*fleet.BundleDeployment)
-		state    v1alpha1.ClusterState
-		revision string
+		change func(*Input)
+		counts v1alpha1.ClusterSummary
 	}{
-		"applied and well": {nil, "Synced", "r2"},
-		"the same revision is being written again": {func(bd *fleet.BundleDeployment) {
-			bd.Spec.DeploymentID, bd.Spec.StagedDeploymentID, bd.Spec.Options.ForceSyncGeneration, bd.Spec.StagedOptions.ForceSyncGeneration = "id4", "id4", 4, 4
-		}, "Synced", "r2"},
-		"Fleet has not handed on the revision, though all it shows is well": {func(bd *fleet.BundleDeployment) {
-			bd.Spec.Options.ForceSyncGeneration, bd.Spec.StagedOptions.ForceSyncGeneration = 2, 2
-			bd.Status.SyncGeneration = ptr.To[int64](2)
-		}, "WaitApplied", "r1"},
-		"the agent has not applied it": {func(bd *fleet.BundleDeployment) {
-			bd.Status.AppliedDeploymentID, bd.Status.SyncGeneration = "id2", ptr.To[int64](2)
-		}, "WaitApplied", "r1"},
-		"nothing was ever applied": {func(bd *fleet.BundleDeployment) {
-			bd.Status = fleet.BundleDeploymentStatus{}
-		}, "WaitApplied", ""},
-		"the agent could not apply it": {func(bd *fleet.BundleDeployment) {
-			bd.Status.AppliedDeploymentID, bd.Status.SyncGeneration = "id2", ptr.To[int64](2)
-			bd.Status.Conditions = deployed(corev1.ConditionFalse)
-		}, "ErrApplied", "r1"},
-		"an old error of a former revision does not count": {func(bd *fleet.BundleDeployment) {
-			bd.Status.Conditions = deployed(corev1.ConditionTrue)
-		}, "Synced", "r2"},
-		"a foreign Secret is in the way of the first install": {func(bd *fleet.BundleDeployment) {
-			bd.Status.Ready, bd.Status.SyncGeneration = false, nil
-		}, "NotReady", ""},
-		"a rollout holds it back": {func(bd *fleet.BundleDeployment) {
-			bd.Spec.DeploymentID, bd.Status.AppliedDeploymentID = "id2", "id2"
-			bd.Spec.Options.ForceSyncGeneration, bd.Status.SyncGeneration = 2, ptr.To[int64](2)
-		}, "OutOfSync", "r1"},
-		"the copy was deleted": {func(bd *fleet.BundleDeployment) {
-			bd.Status.NonModified = false
-		}, "Modified", "r2"},
-	} {
-		t.Run(title, func(t *testing.T) {
-			state, revision := clusterState(sent, deployment("paris", c.change))
-			assert.Equal(t, c.state, state)
-			assert.Equal(t, c.revision, revision)
-		})
-	}
-	state, revision := clusterState(sent, nil)
-	assert.Equal(t, v1alpha1.ClusterPending, state)
-	assert.Empty(t, revision)
-}
-
-func input(clusters ...string) Input {
-	in := Input{
-		Handshake: &v1alpha1.FleetHandshake{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-default", Name: "hs", Generation: 7},
-			Spec:       v1alpha1.FleetHandshakeSpec{SecretName: "creds"},
-		},
-		Bundle: &fleet.Bundle{ObjectMeta: metav1.ObjectMeta{Name: "hs-1", Annotations: map[string]string{
-			v1alpha1.AnnotationDelivery: `{"revisions":[{"from":1,"revision":"r1"},{"from":3,"revision":"r2"}],"assertedAt":null}`,
-		}}},
-		Now: now,
-	}
-	in.Bundle.Spec.DefaultNamespace = "apps"
-	for _, name := range clusters {
-		in.Clusters = append(in.Clusters, &fleet.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-default", Name: name}})
-	}
-	return in
-}
-
-func modified(bd *fleet.BundleDeployment) { bd.Status.NonModified = false }
-func notReady(bd *fleet.BundleDeployment) { bd.Status.Ready = false }
-
-func TestAggregate(t *testing.T) {
-	missing := &Problem{State: v1alpha1.StateMissing, Reason: v1alpha1.ReasonSecretNotFound, Message: "create it", Source: true}
-	taken := &Problem{State: v1alpha1.StateError, Reason: v1alpha1.ReasonNameTaken, Message: "delete it"}
-	for title, c := range map[string]struct {
-		change     func(*Input)
-		state      v1alpha1.HandshakeState
-		ready      string
-		reason     string
-		conditions map[string]metav1.ConditionStatus
-	}{
-		"every cluster has it": {func(in *Input) {
-			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", nil)}
-		}, "Synced", "2/2", "Synced", map[string]metav1.ConditionStatus{"Ready": "True", "SourceAvailable": "True"}},
-		"one cluster does not have it": {func(in *Input) {
-			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil)}
-		}, "Pending", "1/2", "Delivering", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "True", "Reconciling": "True"}},
-		"one cluster failed": {func(in *Input) {
-			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", notReady)}
-		}, "Error", "1/2", "ClusterFailed", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "True", "Stalled": "True"}},
-		"a copy was deleted": {func(in *Input) {
-			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", modified)}
-		}, "Pending", "1/2", "Delivering", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "True", "Reconciling": "True"}},
-		"paused": {func(in *Input) { in.Handshake.Spec.Paused = true },
-			"Pending", "0/2", "Paused", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "True", "Reconciling": "True"}},
-		"no cluster matches": {func(in *Input) { in.Clusters = nil },
-			"Pending", "0/0", "NoTargets", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "True", "Reconciling": "True"}},
-		"the Secret is missing, though every cluster has the old one": {func(in *Input) {
-			in.Problem = missing
-			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", nil)}
-		}, "Missing", "2/2", "SecretNotFound", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "False", "Stalled": "True"}},
-		"somebody deletes the Bundle": {func(in *Input) {
-			in.Bundle.DeletionTimestamp = &metav1.Time{Time: now}
-			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", nil)}
-		}, "Pending", "2/2", "Delivering", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "True", "Reconciling": "True"}},
-		"the name is taken": {func(in *Input) { in.Problem, in.Bundle = taken, nil },
-			"Error", "0/2", "NameTaken", map[string]metav1.ConditionStatus{"Ready": "False", "Stalled": "True"}},
-		"a deployment that goes is not counted": {func(in *Input) {
-			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", nil), deployment("denver", func(bd *fleet.BundleDeployment) {
-				bd.DeletionTimestamp = &metav1.Time{Time: now}
-			})}
-		}, "Synced", "2/2", "Synced", map[string]metav1.ConditionStatus{"Ready": "True", "SourceAvailable": "True"}},
-		"a cluster of another namespace counts when Fleet deploys to it": {func(in *Input) {
-			in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil), deployment("tokyo", nil), deployment("mapped", modified)}
-		}, "Pending", "2/3", "Delivering", map[string]metav1.ConditionStatus{"Ready": "False", "SourceAvailable": "True", "Reconciling": "True"}},
-	} {
-		t.Run(title, func(t *testing.T) {
-			in := input("paris", "tokyo")
-			c.change(&in)
-			s := Aggregate(in)
-			assert.Equal(t, c.state, s.Status)
-			assert.Equal(t, c.ready, s.Display.ReadyClusters)
-			assert.Equal(t, c.reason, meta.FindStatusCondition(s.Conditions, "Ready").Reason)
-			got := map[string]metav1.ConditionStatus{}
-			for _, condition := range s.Conditions {
-				got[condition.Type] = condition.Status
-				assert.NotContains(t, condition.Message, "canary")
-				assert.Equal(t, int64(7), condition.ObservedGeneration)
+		"nothing matches": {func(in *Input) { in.Clusters, in.Matched, in.Bundle.Spec.Targets = nil, nil, nil }, v1alpha1.ClusterSummary{}},
+		"all are synced":  {func(*Input) {}, v1alpha1.ClusterSummary{Desired: 9, Synced: 9}},
+		"one in each of the states that are pending": {func(in *Input) {
+			in.Deployments[1].DeletionTimestamp = ptr.To(at(3, 0, 0))
+			waiting(in.Deployments[2])
+			modifiedCopy(in.Deployments[3], fleet.ModifiedStatus{})
+			behind(in.Deployments[4])
+			behind(in.Deployments[5])
+			in.Deployments[5].Spec.Paused = true
+		}, v1alpha1.ClusterSummary{Desired: 9, Synced: 4, Pending: 5}},
+		"one in each of the states that are failed": {func(in *Input) {
+			in.record(at(1, 0, 0).Time)
+			waiting(in.Deployments[1])
+			irreplaceableCopy(in.Deployments[2], "")
+			refusing(in.Deployments[3], "")
+			refusing(in.Deployments[4], "SecretExists")
+		}, v1alpha1.ClusterSummary{Desired: 9, Synced: 5, Failed: 4}},
+		"one is offline, one that failed is offline too": {func(in *Input) {
+			silent(in.Clusters[1])
+			silent(in.Clusters[2])
+			refusing(in.Deployments[2], "")
+		}, v1alpha1.ClusterSummary{Desired: 9, Synced: 7, Offline: 2}},
+		"one is withdrawn from and not counted as desired": {func(in *Input) {
+			in.unmatch()
+			in.tell(8, bundle.Target{Withdraw: true, Number: 5})
+		}, v1alpha1.ClusterSummary{Desired: 8, Synced: 8, Withdrawing: 1}},
+		"one is held, and counts as long as it has the Secret": {func(in *Input) {
+			in.unmatch()
+			in.Held = []string{"c00008"}
+		}, v1alpha1.ClusterSummary{Desired: 9, Synced: 9}},
+		"one is matched and told to recreate its copy": {func(in *Input) { in.tell(8, bundle.Target{Withdraw: true, Number: 5}) },
+			v1alpha1.ClusterSummary{Desired: 9, Synced: 8, Pending: 1}},
+		"one does not match, and has no target": {func(in *Input) {
+			in.unmatch()
+			in.Bundle.Spec.Targets = in.Bundle.Spec.Targets[:8]
+		}, v1alpha1.ClusterSummary{Desired: 8, Synced: 8}},
+		"a target is of a cluster that is gone": {func(in *Input) {
+			in.unmatch()
+			in.Clusters = in.Clusters[:8]
+		}, v1alpha1.ClusterSummary{Desired: 8, Synced: 8}},
+		"a BundleDeployment is of a cluster of another workspace": {func(in *Input) {
+			in.Deployments[8].Labels[fleet.ClusterNamespaceLabel] = "fleet-other"
+		}, v1alpha1.ClusterSummary{Desired: 9, Synced: 8, Pending: 1}},
+		"the handshake is being deleted": {func(in *Input) {
+			in.Handshake.DeletionTimestamp = ptr.To(at(3, 0, 0))
+			in.Bundle.Spec.Targets = in.Bundle.Spec.Targets[:4]
+			for i := range 4 {
+				in.tell(i, bundle.Target{Withdraw: true, Number: 5})
 			}
-			assert.Equal(t, c.conditions, got)
-			sum := s.Summary
-			assert.Equal(t, sum.Desired, sum.Synced+sum.Pending+sum.Failed)
-
-			in.Handshake.Status, in.Now = s, now.Add(time.Hour)
-			assert.Equal(t, s, Aggregate(in), "the same again changes nothing")
+		}, v1alpha1.ClusterSummary{Withdrawing: 4}},
+		"the handshake is being deleted, and every cluster is told to keep its copy": {func(in *Input) {
+			in.Handshake.DeletionTimestamp = ptr.To(at(3, 0, 0))
+			in.Handshake.Spec.DeletionPolicy = v1alpha1.DeletionRetain
+		}, v1alpha1.ClusterSummary{Withdrawing: 9}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			in := input(many(9)...)
+			c.change(&in)
+			r := aggregate(t, in)
+			assert.Equal(t, c.counts, r.Status.Summary)
+			assert.Equal(t, fmt.Sprintf("%d/%d", c.counts.Synced, c.counts.Desired), r.Status.Display.ReadyClusters)
 		})
 	}
+}
+
+func TestStatusNamesWhatCarriesTheSecret(t *testing.T) {
+	in := input("paris")
+	s := aggregate(t, in).Status
+	assert.Equal(t, []v1alpha1.BundleReference{{Name: "hs-1", TargetNamespace: "apps"}}, s.Bundles)
+	assert.Equal(t, "r2", s.Revision)
+	in.Bundle, in.Deployments = nil, nil
+	s = aggregate(t, in).Status
+	assert.Nil(t, s.Bundles)
+	assert.Empty(t, s.Revision)
 }
 
 func TestRowsAreSortedAndBounded(t *testing.T) {
+	in := input(many(2000)...)
+	for i := 1950; i < 1999; i++ {
+		waiting(in.Deployments[i])
+	}
+	silent(in.Clusters[1999])
+	r := aggregate(t, in)
+	require.Len(t, r.Status.Clusters, 100)
+	require.Len(t, r.Rows, 2000)
+	assert.Equal(t, int32(1900), r.Status.ClustersOmitted)
+	assert.Equal(t, r.Rows[:100], r.Status.Clusters)
 	var names []string
-	for i := range 150 {
-		names = append(names, fmt.Sprintf("c%03d", i))
+	for _, i := range []int{0, 49, 50, 99} {
+		names = append(names, r.Rows[i].Name+" "+string(r.Rows[i].State))
 	}
-	in := input(names...)
-	for _, name := range names[:145] {
-		in.Deployments = append(in.Deployments, deployment(name, nil))
-	}
-	s := Aggregate(in)
-	require.Len(t, s.Clusters, MaxRows)
-	assert.Equal(t, int32(50), s.ClustersOmitted)
-	assert.Equal(t, v1alpha1.ClusterStatus{Name: "c145", Namespace: "fleet-default", State: "Pending"}, s.Clusters[0])
-	assert.Equal(t, v1alpha1.ClusterStatus{Name: "c000", Namespace: "fleet-default", State: "Synced", Revision: "r2"}, s.Clusters[5])
-	assert.Equal(t, v1alpha1.ClusterSummary{Desired: 150, Synced: 145, Pending: 5}, s.Summary)
+	assert.Equal(t, []string{"c01950 WaitApplied", "c01999 Offline", "c00000 Synced", "c00049 Synced"}, names)
+	assert.Equal(t, v1alpha1.ClusterSummary{Desired: 2000, Synced: 1950, Pending: 49, Offline: 1}, r.Status.Summary)
+	assert.Equal(t, 49, Count(r.Rows, "WaitApplied"))
+	assert.Equal(t, "c01950, c01951, c01952, c01953, c01954 and 45 more", Names(r.Rows, "WaitApplied", "Offline"))
+
+	hundred := aggregate(t, input(many(100)...))
+	assert.Len(t, hundred.Status.Clusters, 100)
+	assert.Zero(t, hundred.Status.ClustersOmitted)
 }
 
-func TestLastSyncedAtMovesWithTheRevision(t *testing.T) {
+func TestStatusOfManyClustersIsSmall(t *testing.T) {
+	in := input()
+	in.Bundle.Namespace, in.Handshake.Namespace = strings.Repeat("w", 63), strings.Repeat("w", 63)
+	in.Bundle.Name = strings.Repeat("b", 53)
+	in.Handshake.Name = strings.Repeat("h", 253)
+	in.Handshake.Spec.SecretName, in.Handshake.Spec.TargetNamespace = strings.Repeat("s", 253), strings.Repeat("t", 63)
+	in.Handshake.Spec.CorrectDrift = ptr.To(false)
+	long := strings.Repeat("r", 63)
+	in.Bundle.Annotations[v1alpha1.AnnotationDelivery] = `{"revisions":[{"from":3,"revision":"` + long + `","at":"2026-01-02T03:00:00.000000Z"}]}`
+	for _, name := range many(2000) {
+		in.add(strings.Repeat("c", 247) + name)
+	}
+	for i, c := range in.Clusters {
+		c.Namespace, c.Labels = in.Handshake.Namespace, map[string]string{target.DisplayNameLabel: strings.Repeat("d", 63)}
+		in.Deployments[i].Labels[fleet.ClusterNamespaceLabel] = c.Namespace
+		modifiedCopy(in.Deployments[i], fleet.ModifiedStatus{Create: true})
+	}
+	in.unmatch()
+	in.Held = []string{in.Clusters[1999].Name}
+
+	r := aggregate(t, in)
+	require.Equal(t, v1alpha1.ClusterSummary{Desired: 2000, Pending: 2000}, r.Status.Summary)
+	row := r.Status.Clusters[99]
+	require.Equal(t, []int{253, 63, 63, 63}, []int{len(row.Name), len(row.Namespace), len(row.DisplayName), len(row.Revision)})
+	data, err := json.Marshal(r.Status)
+	require.NoError(t, err)
+	assert.Less(t, len(data), 200_000)
+	assert.Greater(t, len(data), 60_000, "the names are there")
+}
+
+func TestLastSyncedAtIsWhenARevisionReachedEveryCluster(t *testing.T) {
 	in := input("paris")
-	in.Deployments = []*fleet.BundleDeployment{deployment("paris", nil)}
-	in.Handshake.Status = Aggregate(in)
-	require.Equal(t, now, in.Handshake.Status.LastSyncedAt.Time)
-	in.Now = now.Add(time.Hour)
-	assert.Equal(t, now, Aggregate(in).LastSyncedAt.Time)
-	in.Handshake.Status.Revision = "r1"
-	assert.Equal(t, in.Now, Aggregate(in).LastSyncedAt.Time)
+	for _, step := range []struct {
+		title  string
+		change func(*Input)
+		synced metav1.Time
+	}{
+		{"every cluster has it", func(*Input) {}, metav1.NewTime(now)},
+		{"an hour later it still has it", func(*Input) {}, metav1.NewTime(now)},
+		{"the copy is deleted", func(in *Input) { in.Deployments[0].Status.NonModified = false }, metav1.NewTime(now)},
+		{"the copy is there again", func(in *Input) { in.Deployments[0].Status.NonModified = true }, metav1.NewTime(now.Add(3 * time.Hour))},
+		{"another revision was there at once", func(in *Input) {
+			in.Bundle.Annotations[v1alpha1.AnnotationDelivery] = `{"revisions":[{"from":3,"revision":"r3","at":"2026-01-02T03:00:00.000000Z"}]}`
+		}, metav1.NewTime(now.Add(4 * time.Hour))},
+		{"the Secret is missing", func(in *Input) { in.Problem = missing() }, metav1.NewTime(now.Add(4 * time.Hour))},
+	} {
+		in.Clusters[0].Status.Agent.LastSeen = metav1.NewTime(in.Now)
+		step.change(&in)
+		r := aggregate(t, in)
+		require.NotNil(t, r.Status.LastSyncedAt, step.title)
+		assert.Equal(t, step.synced, *r.Status.LastSyncedAt, step.title)
+		in = in.after(r)
+		in.Now = in.Now.Add(time.Hour)
+	}
 }
 
 func TestAnswers(t *testing.T) {
-	refusing := func(change func(*fleet.BundleDeployment)) *fleet.BundleDeployment {
-		bd := deployment("tokyo", change)
-		bd.Status.Ready, bd.Status.SyncGeneration = false, nil
-		bd.Status.Conditions = []genericcondition.GenericCondition{{Type: "Installed", Status: corev1.ConditionFalse}}
-		return bd
-	}
-	clusters := input("paris", "tokyo").Clusters
-	paris, tokyo := deployment("paris", nil), deployment("tokyo", nil)
-	for title, c := range map[string]struct {
-		deployments        []*fleet.BundleDeployment
-		clusters           []*fleet.Cluster
-		confirmed, refused bool
-	}{
-		"no cluster has confirmed anything": {},
-		"one has not answered":              {clusters: clusters, deployments: []*fleet.BundleDeployment{paris}},
-		"one is modified":                   {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, deployment("tokyo", modified)}},
-		"one is not ready":                  {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, deployment("tokyo", notReady)}},
-		"one refuses":                       {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, refusing(nil)}, refused: true},
-		"one is being asked again": {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, refusing(func(bd *fleet.BundleDeployment) {
-			bd.Spec.DeploymentID = "id4"
-		})}},
-		"both confirm": {clusters: clusters, deployments: []*fleet.BundleDeployment{paris, tokyo}, confirmed: true},
-	} {
-		t.Run(title, func(t *testing.T) {
-			confirmed, refused := Answers(input().Bundle, c.deployments, c.clusters)
-			assert.Equal(t, c.confirmed, confirmed)
-			assert.Equal(t, c.refused, refused)
-		})
-	}
+	paris, tokyo, denver, rome, oslo, berlin := deployment("paris"), deployment("tokyo"), deployment("denver"), deployment("rome"), deployment("oslo"), deployment("berlin")
+	waiting(tokyo)
+	tokyo.Status.Ready = false
+	refusing(denver, "SecretExists")
+	refusing(rome, "")
+	handedOn(rome, 5) // is being tried again
+	irreplaceableCopy(oslo, "TypeChanged")
+	irreplaceableCopy(berlin, "")
+	gone, foreign := deployment("gone"), deployment("foreign")
+	gone.DeletionTimestamp = ptr.To(at(3, 0, 0))
+	foreign.Labels[fleet.ClusterNamespaceLabel] = "fleet-other"
+	modified := deployment("madrid")
+	modifiedCopy(modified, fleet.ModifiedStatus{Create: true})
+	assert.Equal(t, map[string]bundle.Answer{
+		"paris":  {Applied: 3, Ready: true},
+		"tokyo":  {Applied: 2},
+		"denver": {Refused: true},
+		"rome":   {},
+		"oslo":   {Applied: 2, Ready: true, Irreplaceable: true},
+		"berlin": {Applied: 2, Ready: true},
+		"madrid": {Applied: 3, Ready: true},
+	}, Answers("fleet-default", []*fleet.BundleDeployment{paris, tokyo, denver, rome, oslo, berlin, gone, foreign, modified}))
+	assert.Equal(t, map[string]bundle.Answer{}, Answers("fleet-default", nil))
 }

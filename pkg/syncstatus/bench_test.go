@@ -6,16 +6,10 @@ import (
 )
 
 func BenchmarkAggregate(b *testing.B) {
-	for _, clusters := range []int{10, 1000} {
+	for _, clusters := range []int{10, 2000} {
 		b.Run(fmt.Sprintf("%d clusters", clusters), func(b *testing.B) {
-			var names []string
-			for i := range clusters {
-				names = append(names, fmt.Sprintf("c%05d", i))
-			}
-			in := input(names...)
-			for _, name := range names {
-				in.Deployments = append(in.Deployments, deployment(name, nil))
-			}
+			in := input(many(clusters)...)
+			in = in.after(Aggregate(in))
 			for b.Loop() {
 				Aggregate(in)
 			}

@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// displayNameLabel holds the name that people gave to a cluster in Rancher.
-const displayNameLabel = "management.cattle.io/cluster-display-name"
+// DisplayNameLabel holds the name that people gave to a cluster in Rancher.
+const DisplayNameLabel = "management.cattle.io/cluster-display-name"
 
 // Match returns the clusters that get the bundle, in the order of clusters. For each cluster the first target that
 // matches decides; within one target every word must match; a cluster that is in several groups matches when one of
@@ -69,7 +69,7 @@ func (r rule) matches(c *fleet.Cluster, in []*fleet.ClusterGroup) bool {
 	if r.ClusterName == "" && r.ClusterGroup == "" && r.clusters == nil && r.groups == nil {
 		return false
 	}
-	if r.ClusterName != "" && r.ClusterName != c.Name && r.ClusterName != c.Labels[displayNameLabel] {
+	if r.ClusterName != "" && r.ClusterName != c.Name && r.ClusterName != c.Labels[DisplayNameLabel] {
 		return false
 	}
 	if r.clusters != nil && !r.clusters.Matches(labels.Set(c.Labels)) {

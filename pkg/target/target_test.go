@@ -27,7 +27,7 @@ func selector(key, value string) *metav1.LabelSelector {
 
 func TestMatch(t *testing.T) {
 	clusters := []*fleet.Cluster{
-		cluster("paris", map[string]string{"env": "production", "region": "eu", displayNameLabel: "Paris One"}),
+		cluster("paris", map[string]string{"env": "production", "region": "eu", DisplayNameLabel: "Paris One"}),
 		cluster("tokyo", map[string]string{"env": "production", "region": "asia"}),
 		cluster("denver", map[string]string{"env": "staging"}),
 		cluster("lonely", nil),

@@ -73,6 +73,7 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 			}
 			h.remember(hs, func(m *memo) { m.written = live })
 		}
+		h.metrics.wrote(err)
 		if err != nil {
 			return nil, nil, fmt.Errorf("creating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 		}
@@ -87,7 +88,7 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 	changed := current.DeepCopy()
 	changed.Spec = desired.Spec
 	merge(&changed.ObjectMeta, desired.ObjectMeta)
-	if equality.Semantic.DeepEqual(current.Spec, changed.Spec) && sameMeta(current.ObjectMeta, changed.ObjectMeta) {
+	if equality.Semantic.DeepEqual(current.Spec, changed.Spec) && sameMeta(current, changed) {
 		return current, nil, nil
 	}
 	patch, err := patchOf(changed)
@@ -95,6 +96,7 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 	}
 	updated, err := h.Bundles.Patch(desired.Namespace, desired.Name, types.JSONPatchType, patch)
+	h.metrics.wrote(err)
 	if apierrors.IsInvalid(err) {
 		// Most likely a test of the patch failed, because somebody was quicker.
 		live, problem, liveErr := h.liveBundle(hs, desired.Name)
@@ -132,7 +134,7 @@ func patchOf(changed *fleet.Bundle) ([]byte, error) {
 	})
 }
 
-// deleteObsolete deletes the Bundles and values Secrets that this handshake had for another target namespace.
+// deleteObsolete deletes the Bundles and values Secrets of this handshake, but for those of the name to keep.
 func (h *handler) deleteObsolete(hs *v1alpha1.FleetHandshake, keep string) error {
 	bundles, err := h.Bundles.Cache().GetByIndex(v1alpha1.LabelHandshake, string(hs.UID))
 	if err != nil {
@@ -183,9 +185,9 @@ func merged(theirs, ours map[string]string) map[string]string {
 	return out
 }
 
-func sameMeta(a, b metav1.ObjectMeta) bool {
-	return equality.Semantic.DeepEqual(a.Labels, b.Labels) && equality.Semantic.DeepEqual(a.Annotations, b.Annotations) &&
-		equality.Semantic.DeepEqual(a.OwnerReferences, b.OwnerReferences)
+func sameMeta(a, b metav1.Object) bool {
+	return equality.Semantic.DeepEqual(a.GetLabels(), b.GetLabels()) && equality.Semantic.DeepEqual(a.GetAnnotations(), b.GetAnnotations()) &&
+		equality.Semantic.DeepEqual(a.GetOwnerReferences(), b.GetOwnerReferences())
 }
 
 func sameData(a, b map[string][]byte) bool {

@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"strings"
+	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
@@ -23,17 +24,23 @@ type memo struct {
 	// written and status are the Bundle and the handshake as the operator wrote them last: the cache may be behind.
 	written *fleet.Bundle
 	status  *v1alpha1.FleetHandshake
+	// statusAt is when status was written.
+	statusAt time.Time
+	// last is what the handshake looked like last, whether it was written or not; nil after a restart.
+	last *syncstatus.Result
+	// unsynced is since when clusters have not been Synced.
+	unsynced map[types.NamespacedName]time.Time
 }
 
 type versions struct {
-	// from is where the source is and where it goes.
+	// from is where the source is, where it goes, and by which policies.
 	from, source, values string
 }
 
 func (h *handler) versions(hs *v1alpha1.FleetHandshake) versions {
 	namespace, name := bundle.SourceNamespace(hs), bundle.NameFor(hs)
 	return versions{
-		from:   namespace + "/" + hs.Spec.SecretName + "/" + name,
+		from:   strings.Join([]string{namespace, hs.Spec.SecretName, name, string(hs.Spec.ReplacePolicy), string(hs.Spec.MissingSourcePolicy)}, "/"),
 		source: h.Secrets.Version(namespace, hs.Spec.SecretName),
 		values: h.Secrets.Version(hs.Namespace, name),
 	}

@@ -5,13 +5,17 @@ package handshake
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io/v1alpha1"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
+	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 )
 
@@ -25,22 +29,42 @@ type Config struct {
 	// Secrets watches and reads, SecretClient writes.
 	Secrets      *secrets.Store
 	SecretClient corev1client.SecretsGetter
+	// Events records what has happened on the handshakes.
+	Events record.EventRecorder
 	// AllowCrossNamespace lets a handshake send a Secret of another namespace.
 	AllowCrossNamespace bool
+	Limits              Limits
 	Clock               clock.PassiveClock
+}
+
+// Limits are the times and shares from which on the controller acts or asks a person.
+type Limits struct {
+	// OfflineAfter is how long an agent may be silent until its cluster counts as offline.
+	OfflineAfter time.Duration
+	// StuckAfter is how long an agent that reports may take to apply a revision until its cluster counts as stuck.
+	StuckAfter time.Duration
+	// MissingGrace is how long a Secret may be missing until a person has to look, or its copies are removed.
+	MissingGrace time.Duration
+	// WithdrawalThreshold is the percentage of the clusters that a change of targets may withdraw from unconfirmed.
+	WithdrawalThreshold int
 }
 
 type handler struct {
 	Config
-	ctx context.Context
+	ctx     context.Context
+	metrics metrics
 
 	mu    sync.Mutex
 	memos map[types.NamespacedName]memo
 }
 
-// Register adds the handlers, indexes and triggers. Call it before the informers start.
-func Register(ctx context.Context, cfg Config) error {
-	h := &handler{Config: cfg, ctx: ctx, memos: map[types.NamespacedName]memo{}}
+// Register adds the handlers, indexes, triggers and metrics. Call it before the informers start. The metrics are taken
+// out of registry when ctx ends.
+func Register(ctx context.Context, cfg Config, registry prometheus.Registerer) error {
+	h := &handler{Config: cfg, ctx: ctx, memos: map[types.NamespacedName]memo{}, metrics: newMetrics()}
+	if err := h.exposeMetrics(registry); err != nil {
+		return err
+	}
 	h.addIndexers()
 	if err := h.addTriggers(); err != nil {
 		return err
@@ -50,10 +74,18 @@ func Register(ctx context.Context, cfg Config) error {
 }
 
 func (h *handler) onChange(key string, hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
-	if hs == nil || !hs.DeletionTimestamp.IsZero() {
-		// The Bundle and the values Secret belong to the handshake: the garbage collector takes them.
+	if hs == nil {
 		h.forget(key)
-		return hs, nil
+		return nil, nil
 	}
-	return h.sync(h.newest(hs))
+	hs = h.newest(hs)
+	act := h.sync
+	if !hs.DeletionTimestamp.IsZero() {
+		act = h.remove
+	}
+	out, err := act(hs)
+	if err != nil && !apierrors.IsConflict(err) {
+		h.metrics.errors.Inc()
+	}
+	return out, err
 }

@@ -42,6 +42,7 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 	if problem = h.refused(hs); problem == nil {
 		// Not a byte of the source is read before this.
 		source, err := h.Secrets.Get(h.ctx, bundle.SourceNamespace(hs), hs.Spec.SecretName)
+		h.metrics.read(err)
 		switch {
 		case apierrors.IsNotFound(err):
 			problem = missing(hs)
@@ -49,7 +50,7 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 			return nil, nil, fmt.Errorf("reading secret %s/%s: %w", bundle.SourceNamespace(hs), hs.Spec.SecretName, err)
 		default:
 			seen.source = secrets.VersionOf(source)
-			sealed, err = bundle.Seal(source, dataOf(values), newNonce)
+			sealed, err = bundle.Seal(source, dataOf(values), hs.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate, newNonce)
 			problem = refusal(source, err)
 		}
 	}
@@ -65,6 +66,19 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 	sent := public(sealed)
 	h.remember(hs, func(m *memo) { m.seen, m.content, m.problem = seen, sent, nil })
 	return sent, nil, nil
+}
+
+// sealNothing empties the values Secret.
+func (h *handler) sealNothing(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Problem, error) {
+	values, problem, err := h.readValues(hs)
+	if err != nil || problem != nil {
+		return nil, problem, err
+	}
+	sealed := bundle.SealNothing(dataOf(values), newNonce)
+	if _, err := h.writeValues(hs, values, sealed); err != nil {
+		return nil, nil, err
+	}
+	return public(sealed), nil, nil
 }
 
 // readValues reads the values Secret; nil when there is none. A problem says that it belongs to somebody else.
@@ -105,7 +119,7 @@ func (h *handler) writeValues(hs *v1alpha1.FleetHandshake, values *corev1.Secret
 	changed := values.DeepCopy()
 	changed.Data = desired.Data
 	merge(&changed.ObjectMeta, desired.ObjectMeta)
-	if sameData(values.Data, changed.Data) && sameMeta(values.ObjectMeta, changed.ObjectMeta) {
+	if sameData(values.Data, changed.Data) && sameMeta(values, changed) {
 		return values, nil
 	}
 	updated, err := client.Update(h.ctx, changed, metav1.UpdateOptions{})
@@ -129,9 +143,13 @@ func (h *handler) refused(hs *v1alpha1.FleetHandshake) *syncstatus.Problem {
 }
 
 func missing(hs *v1alpha1.FleetHandshake) *syncstatus.Problem {
+	clusters := "Clusters keep what they have"
+	if hs.Spec.MissingSourcePolicy == v1alpha1.MissingSourceRemove {
+		clusters = "The copies in the clusters are removed, because spec.missingSourcePolicy is Remove"
+	}
 	return &syncstatus.Problem{
 		State: v1alpha1.StateMissing, Reason: v1alpha1.ReasonSecretNotFound, Source: true,
-		Message: fmt.Sprintf("Secret %s/%s does not exist; create it, or correct spec.secretName. Clusters keep what they have", bundle.SourceNamespace(hs), hs.Spec.SecretName),
+		Message: fmt.Sprintf("Secret %s/%s does not exist; create it, or correct spec.secretName. %s", bundle.SourceNamespace(hs), hs.Spec.SecretName, clusters),
 	}
 }
 
@@ -141,8 +159,13 @@ func refusal(source *corev1.Secret, err error) *syncstatus.Problem {
 		return nil
 	}
 	reason := v1alpha1.ReasonUnsupportedType
-	if errors.Is(err, bundle.ErrTooLarge) {
+	switch {
+	case errors.Is(err, bundle.ErrTooLarge):
 		reason = v1alpha1.ReasonTooLarge
+	case errors.Is(err, bundle.ErrImmutable):
+		reason = v1alpha1.ReasonImmutable
+	case errors.Is(err, bundle.ErrTypeChanged):
+		reason = v1alpha1.ReasonTypeChanged
 	}
 	return &syncstatus.Problem{
 		State: v1alpha1.StateError, Reason: reason, Source: true,

@@ -10,49 +10,80 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	"github.com/fleet-handshake/fleet-handshake/pkg/target"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
-	"github.com/sirupsen/logrus"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
+// view is what one sync has gathered and decided about a handshake.
+type view struct {
+	hs          *v1alpha1.FleetHandshake
+	clusters    []*fleet.Cluster
+	matched     []*fleet.Cluster
+	inPartition map[string]bool
+	current     *fleet.Bundle
+	deployments []*fleet.BundleDeployment
+	problem     *syncstatus.Problem
+	outcome     bundle.Outcome
+	// withdrawn is true when no cluster is to have the Secret any more.
+	withdrawn bool
+}
+
 // sync is one reconcile: gather, decide, act, status. It can be stopped between any two writes: the next sync finds
 // what was written and goes on from there.
 func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
-	clusters, problem, err := h.match(hs)
+	hs, err := h.hold(hs)
 	if err != nil {
 		return hs, err
 	}
-	current, taken, err := h.currentBundle(hs)
+	v, err := h.gather(hs)
 	if err != nil {
 		return hs, err
 	}
-	deployments, err := h.deployments(current)
-	if err != nil {
-		return hs, err
-	}
-	if problem == nil {
-		problem = taken
-	}
-	confirmed, refused := syncstatus.Answers(current, deployments, clusters)
 	var failed error
-	if problem == nil {
-		current, problem, failed = h.deliver(hs, current, confirmed, refused)
-		if failed != nil {
-			if problem = writeRefused(hs, failed); problem == nil {
+	if v.problem == nil {
+		if failed = h.deliver(v); failed != nil {
+			if v.problem = writeRefused(hs, failed); v.problem == nil {
 				return hs, failed
 			}
 		}
 	}
-	if problem != nil && problem.Reason == v1alpha1.ReasonNameTaken {
+	if v.problem != nil && v.problem.Reason == v1alpha1.ReasonNameTaken {
 		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, later)
 	}
-	h.scheduleNext(hs, current, confirmed, refused)
-	written, err := h.writeStatus(hs, syncstatus.Aggregate(syncstatus.Input{
-		Handshake: hs, Bundle: current, Deployments: deployments, Clusters: clusters,
-		Problem: problem, Now: h.Clock.Now(),
-	}))
+	written, err := h.report(v)
 	return written, errors.Join(failed, err)
+}
+
+// gather reads everything but the Secrets, from the caches.
+func (h *handler) gather(hs *v1alpha1.FleetHandshake) (*view, error) {
+	v := &view{hs: hs}
+	var err error
+	if v.clusters, err = h.Clusters.Cache().List(hs.Namespace, labels.Everything()); err != nil {
+		return nil, fmt.Errorf("listing the clusters of namespace %s: %w", hs.Namespace, err)
+	}
+	groups, err := h.Groups.Cache().List(hs.Namespace, labels.Everything())
+	if err != nil {
+		return nil, fmt.Errorf("listing the cluster groups of namespace %s: %w", hs.Namespace, err)
+	}
+	if v.matched, err = target.Match(hs.Spec.Targets, v.clusters, groups); err != nil {
+		v.problem = invalid(v1alpha1.ReasonInvalidTarget, "spec", err)
+	}
+	if v.inPartition, err = target.InPartitions(hs.Spec.RolloutStrategy, v.clusters, groups); err != nil {
+		v.problem = invalid(v1alpha1.ReasonInvalidRolloutStrategy, "spec.rolloutStrategy", err)
+	}
+	current, taken, err := h.currentBundle(hs)
+	if err != nil {
+		return nil, err
+	}
+	if v.current = current; v.problem == nil {
+		v.problem = taken
+	}
+	v.deployments, err = h.deployments(current)
+	return v, err
+}
+
+func invalid(reason, field string, err error) *syncstatus.Problem {
+	return &syncstatus.Problem{State: v1alpha1.StateError, Reason: reason, Message: fmt.Sprintf("%s.%v; correct it. Until then nothing is changed in the clusters", field, err)}
 }
 
 // writeRefused makes a problem of an error that a retry alone will not mend. The API server's own text is left to the
@@ -67,46 +98,65 @@ func writeRefused(hs *v1alpha1.FleetHandshake, err error) *syncstatus.Problem {
 	}
 }
 
-// deliver brings the values Secret and then the Bundle in step with the source, and returns the Bundle as it then is.
+// deliver brings the values Secret and then the Bundle in step with the source.
 // That order matters: Fleet retries when the hash in the Bundle is not that of the Secret, but does not watch the Secret.
-func (h *handler) deliver(hs *v1alpha1.FleetHandshake, current *fleet.Bundle, confirmed, refused bool) (*fleet.Bundle, *syncstatus.Problem, error) {
-	content, problem, err := h.seal(hs)
-	if err != nil || content == nil {
-		return current, problem, err
+func (h *handler) deliver(v *view) error {
+	content, problem, err := h.seal(v.hs)
+	if err != nil {
+		return err
 	}
-	desired := bundle.Render(bundle.Request{
-		Handshake: hs, Current: current,
-		Hash: content.hash, Revision: content.revision, Names: content.names,
-		Confirmed: confirmed, Refused: refused, Now: h.Clock.Now(),
-	})
-	written, taken, err := h.writeBundle(hs, current, desired)
-	if err != nil || taken != nil {
-		return current, taken, err
+	v.problem = problem
+	if h.sourceIsGone(v.hs, problem) {
+		return h.clear(v)
 	}
-	if !written.DeletionTimestamp.IsZero() {
+	if content == nil {
+		return nil
+	}
+	if err := h.write(v, content, false); err != nil {
+		return err
+	}
+	if v.current == nil || !v.current.DeletionTimestamp.IsZero() {
 		// What it replaces stays until it is there again.
-		return written, problem, nil
+		return nil
 	}
-	return written, problem, h.deleteObsolete(hs, written.Name)
+	return errors.Join(h.confirmationUsed(v), h.deleteObsolete(v.hs, v.current.Name))
 }
 
-func (h *handler) match(hs *v1alpha1.FleetHandshake) ([]*fleet.Cluster, *syncstatus.Problem, error) {
-	all, err := h.Clusters.Cache().List(hs.Namespace, labels.Everything())
-	if err != nil {
-		return nil, nil, fmt.Errorf("listing the clusters of namespace %s: %w", hs.Namespace, err)
+// clear withdraws from all clusters, and then deletes the Bundle and the values Secret.
+func (h *handler) clear(v *view) error {
+	if v.current != nil && v.current.DeletionTimestamp.IsZero() {
+		if err := h.withdraw(v); err != nil || !v.outcome.Done {
+			return err
+		}
 	}
-	groups, err := h.Groups.Cache().List(hs.Namespace, labels.Everything())
+	v.current = nil
+	return h.deleteObsolete(v.hs, "")
+}
+
+// sourceIsGone says whether the copies have to go because the Secret has.
+func (h *handler) sourceIsGone(hs *v1alpha1.FleetHandshake, problem *syncstatus.Problem) bool {
+	return problem != nil && problem.Reason == v1alpha1.ReasonSecretNotFound && hs.Spec.MissingSourcePolicy == v1alpha1.MissingSourceRemove &&
+		!h.Clock.Now().Before(syncstatus.MissingSince(hs, h.Clock.Now()).Add(h.Limits.MissingGrace))
+}
+
+// write renders the Bundle and brings it in step.
+func (h *handler) write(v *view, c *content, withdraw bool) error {
+	desired, outcome := bundle.Render(bundle.Request{
+		Handshake: v.hs, Current: v.current, Hash: c.hash, Revision: c.revision, Names: c.names, Withdraw: withdraw,
+		Clusters: v.clusters, Matched: v.matched, Answers: syncstatus.Answers(v.hs.Namespace, v.deployments),
+		WithdrawalThreshold: h.Limits.WithdrawalThreshold, Now: h.Clock.Now(),
+	})
+	written, taken, err := h.writeBundle(v.hs, v.current, desired)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing the cluster groups of namespace %s: %w", hs.Namespace, err)
+		return err
 	}
-	matched, err := target.Match(hs.Spec.Targets, all, groups)
-	if err != nil {
-		return nil, &syncstatus.Problem{
-			State: v1alpha1.StateError, Reason: v1alpha1.ReasonInvalidTarget,
-			Message: fmt.Sprintf("spec.%v; correct the selector", err),
-		}, nil
+	if taken != nil {
+		v.problem = taken
+		return nil
 	}
-	return matched, nil, nil
+	v.current, v.outcome, v.withdrawn = written, outcome, withdraw
+	h.recordOutcome(v.hs, outcome)
+	return nil
 }
 
 func (h *handler) deployments(b *fleet.Bundle) ([]*fleet.BundleDeployment, error) {
@@ -120,41 +170,9 @@ func (h *handler) deployments(b *fleet.Bundle) ([]*fleet.BundleDeployment, error
 	return found, nil
 }
 
-// scheduleNext wakes the handshake when the data has to be written again. What is due already and was not done waits
-// for the change that makes it possible.
-func (h *handler) scheduleNext(hs *v1alpha1.FleetHandshake, b *fleet.Bundle, confirmed, refused bool) {
-	if hs.Spec.Paused {
-		return
+// wakeAt wakes the handshake at a time; the zero time is never.
+func (h *handler) wakeAt(hs *v1alpha1.FleetHandshake, at time.Time) {
+	if wait := at.Sub(h.Clock.Now()); !at.IsZero() && wait > 0 {
+		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, wait)
 	}
-	delivery := bundle.DeliveryOf(b)
-	due := []time.Time{delivery.ResyncDue(bundle.ResyncInterval(hs))}
-	if confirmed {
-		due = append(due, delivery.ScrubDue())
-	}
-	if refused {
-		due = append(due, delivery.RetryDue())
-	}
-	for _, at := range due {
-		if wait := at.Sub(h.Clock.Now()); wait > 0 {
-			h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, wait)
-		}
-	}
-}
-
-func (h *handler) writeStatus(hs *v1alpha1.FleetHandshake, status v1alpha1.FleetHandshakeStatus) (*v1alpha1.FleetHandshake, error) {
-	if equality.Semantic.DeepEqual(hs.Status, status) {
-		return hs, nil
-	}
-	changed := hs.DeepCopy()
-	changed.Status = status
-	updated, err := h.Handshakes.UpdateStatus(changed)
-	if err != nil {
-		return hs, fmt.Errorf("writing the status of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
-	}
-	h.remember(hs, func(m *memo) { m.status = updated })
-	if hs.Status.Status != status.Status {
-		logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "status": status.Status,
-			"clusters": status.Display.ReadyClusters}).Info("status changed")
-	}
-	return updated, nil
 }

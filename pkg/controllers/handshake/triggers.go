@@ -7,6 +7,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
@@ -54,7 +55,7 @@ func (h *handler) addTriggers() error {
 		informer cache.SharedIndexInformer
 		changed  func(old, now metav1.Object)
 	}{
-		"Bundles":           {h.Bundles.Informer(), func(_, now metav1.Object) { h.wakeOwner(now) }},
+		"Bundles":           {h.Bundles.Informer(), h.bundleChanged},
 		"BundleDeployments": {h.Deployments.Informer(), h.deploymentChanged},
 		"Clusters":          {h.Clusters.Informer(), h.clusterChanged},
 		"ClusterGroups":     {h.Groups.Informer(), h.clusterChanged},
@@ -115,10 +116,17 @@ func (h *handler) deploymentChanged(_, now metav1.Object) {
 	h.wakeOwner(b)
 }
 
-// clusterChanged wakes the handshakes of the namespace when the answer to "which clusters match" may be another one.
-// Clusters report in all the time; what they report does not matter here.
+// bundleChanged wakes the handshake of a Bundle. What Fleet writes into the status of a Bundle does not matter here.
+func (h *handler) bundleChanged(old, now metav1.Object) {
+	if old == nil || old.GetGeneration() != now.GetGeneration() || !sameMeta(old, now) || !now.GetDeletionTimestamp().Equal(old.GetDeletionTimestamp()) {
+		h.wakeOwner(now)
+	}
+}
+
+// clusterChanged wakes the handshakes of the namespace when the answer to "which clusters match" may be another one, or
+// when a cluster has registered, or is back after its agent was silent.
 func (h *handler) clusterChanged(old, now metav1.Object) {
-	if old != nil && maps.Equal(old.GetLabels(), now.GetLabels()) && old.GetGeneration() == now.GetGeneration() {
+	if old != nil && maps.Equal(old.GetLabels(), now.GetLabels()) && old.GetGeneration() == now.GetGeneration() && !h.reportsAgain(old, now) {
 		return
 	}
 	all, err := h.Handshakes.Cache().GetByIndex(cache.NamespaceIndex, now.GetNamespace())
@@ -128,6 +136,18 @@ func (h *handler) clusterChanged(old, now metav1.Object) {
 	for _, hs := range all {
 		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, shortly)
 	}
+}
+
+func (h *handler) reportsAgain(old, now metav1.Object) bool {
+	before, isCluster := old.(*fleet.Cluster)
+	after, _ := now.(*fleet.Cluster)
+	if !isCluster || after == nil {
+		return false
+	}
+	offline := func(c *fleet.Cluster) bool {
+		return !h.Clock.Now().Before(syncstatus.OfflineAt(c, h.Limits.OfflineAfter))
+	}
+	return before.Status.Namespace != after.Status.Namespace || offline(before) && !offline(after)
 }
 
 func (h *handler) wakeOwner(b metav1.Object) {

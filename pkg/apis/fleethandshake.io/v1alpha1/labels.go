@@ -14,4 +14,12 @@ const (
 	// AnnotationResyncRequestedAt on a FleetHandshake asks for a resync now. Each new value asks once; the time of
 	// day is a good value.
 	AnnotationResyncRequestedAt = "fleethandshake.io/resync-requested-at"
+	// AnnotationForceDelete on a FleetHandshake that is being deleted ends the wait for clusters that have not
+	// confirmed. Its value must be "true".
+	AnnotationForceDelete = "fleethandshake.io/force-delete"
+	// AnnotationConfirmWithdrawal on a FleetHandshake lets a change go on that takes the Secret from many clusters at
+	// once. Its value must be status.revision. The operator removes it when it was used.
+	AnnotationConfirmWithdrawal = "fleethandshake.io/confirm-withdrawal"
+	// Finalizer keeps a FleetHandshake that is being deleted until the clusters have confirmed.
+	Finalizer = "fleethandshake.io/withdraw"
 )

@@ -2,6 +2,7 @@
 package v1alpha1
 
 import (
+	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -84,7 +85,91 @@ type FleetHandshakeSpec struct {
 	// +optional
 	// +kubebuilder:default=true
 	CorrectDrift *bool `json:"correctDrift,omitempty"`
+
+	// conflictPolicy says what happens in a cluster where a Secret of that name is already there and is not ours.
+	// Fail leaves it alone: the cluster is in state Conflict until somebody removes it. Adopt replaces it.
+	// +optional
+	// +kubebuilder:default=Fail
+	ConflictPolicy ConflictPolicy `json:"conflictPolicy,omitempty"`
+
+	// replacePolicy says what happens when the copies cannot be changed in place: the type of the Secret is another
+	// one, or the copy is immutable. Never leaves the copies as they are and says so. Recreate deletes the copy in
+	// each cluster and then makes it anew; in between, the cluster has none.
+	// +optional
+	// +kubebuilder:default=Never
+	ReplacePolicy ReplacePolicy `json:"replacePolicy,omitempty"`
+
+	// deletionPolicy says what happens to the copies when the FleetHandshake is deleted. Delete removes them, and
+	// keeps the FleetHandshake until every cluster has confirmed that, at most for removalTimeout. Retain leaves them.
+	// +optional
+	// +kubebuilder:default=Delete
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// missingSourcePolicy says what happens to the copies when the Secret is deleted on the hub. Keep leaves them.
+	// Remove removes them, once the Secret has been missing for a minute.
+	// +optional
+	// +kubebuilder:default=Keep
+	MissingSourcePolicy MissingSourcePolicy `json:"missingSourcePolicy,omitempty"`
+
+	// removalTimeout is how long to wait until a cluster has confirmed that it has removed its copy. A cluster that
+	// does not answer in that time removes it when it is back.
+	// +optional
+	// +kubebuilder:default="10m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="removalTimeout must be a duration, for example 10m or 1h"
+	RemovalTimeout *metav1.Duration `json:"removalTimeout,omitempty"`
+
+	// rolloutStrategy is Fleet's own: it stages a change over partitions of the clusters. A change reaches one
+	// partition after the other, and waits while too many clusters of a partition do not have it. Clusters that no
+	// partition matches get nothing.
+	// +optional
+	RolloutStrategy *fleet.RolloutStrategy `json:"rolloutStrategy,omitempty"`
 }
+
+// ConflictPolicy says what happens to a Secret that is in the way.
+// +kubebuilder:validation:Enum=Fail;Adopt
+type ConflictPolicy string
+
+const (
+	// ConflictFail leaves it alone and reports the conflict.
+	ConflictFail ConflictPolicy = "Fail"
+	// ConflictAdopt replaces it. From then on it is ours, and is deleted with the FleetHandshake.
+	ConflictAdopt ConflictPolicy = "Adopt"
+)
+
+// ReplacePolicy says what happens to copies that cannot be changed in place.
+// +kubebuilder:validation:Enum=Never;Recreate
+type ReplacePolicy string
+
+const (
+	// ReplaceNever leaves them as they are and says so.
+	ReplaceNever ReplacePolicy = "Never"
+	// ReplaceRecreate deletes them and makes them anew.
+	ReplaceRecreate ReplacePolicy = "Recreate"
+)
+
+// DeletionPolicy says what happens to the copies when the FleetHandshake is deleted.
+// +kubebuilder:validation:Enum=Delete;Retain
+type DeletionPolicy string
+
+const (
+	// DeletionDelete removes them.
+	DeletionDelete DeletionPolicy = "Delete"
+	// DeletionRetain leaves them.
+	DeletionRetain DeletionPolicy = "Retain"
+)
+
+// MissingSourcePolicy says what happens to the copies when the Secret is deleted on the hub.
+// +kubebuilder:validation:Enum=Keep;Remove
+type MissingSourcePolicy string
+
+const (
+	// MissingSourceKeep leaves them.
+	MissingSourceKeep MissingSourcePolicy = "Keep"
+	// MissingSourceRemove removes them.
+	MissingSourceRemove MissingSourcePolicy = "Remove"
+)
 
 // ClusterTarget selects clusters in the words of a Fleet Bundle target. All words of one target must match.
 // +kubebuilder:validation:XValidation:rule="has(self.clusterName) || has(self.clusterSelector) || has(self.clusterGroup) || has(self.clusterGroupSelector)",message="this target matches no cluster: add clusterName, clusterGroup, clusterSelector or clusterGroupSelector (clusterSelector: {} matches every cluster)"
@@ -123,7 +208,7 @@ type ClusterTarget struct {
 
 // FleetHandshakeStatus says what the operator has done and what the clusters have.
 type FleetHandshakeStatus struct {
-	// conditions are Ready, SourceAvailable, and, only while true, Reconciling and Stalled.
+	// conditions are Ready, SourceAvailable, Delivered, and, only while true, Reconciling and Stalled.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -199,7 +284,7 @@ type BundleReference struct {
 	TargetNamespace string `json:"targetNamespace"`
 }
 
-// ClusterSummary counts the matched clusters. desired = synced + pending + failed.
+// ClusterSummary counts the matched clusters. desired = synced + pending + failed + offline.
 type ClusterSummary struct {
 	// desired is the number of matched clusters.
 	// +optional
@@ -213,6 +298,13 @@ type ClusterSummary struct {
 	// failed is the number of clusters that could not apply it.
 	// +optional
 	Failed int32 `json:"failed"`
+	// offline is the number of clusters whose agent does not report.
+	// +optional
+	Offline int32 `json:"offline"`
+	// withdrawing is the number of clusters that are no longer matched and have not confirmed yet that they have
+	// removed their copy.
+	// +optional
+	Withdrawing int32 `json:"withdrawing,omitempty"`
 }
 
 // Display holds texts for columns.
@@ -233,17 +325,33 @@ type ClusterStatus struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace"`
+	// displayName is the name that people gave to the cluster in Rancher, when it is another one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	DisplayName string `json:"displayName,omitempty"`
 	// state of the delivery to this cluster.
 	// +required
 	State ClusterState `json:"state"`
-	// revision that this cluster has applied; empty when it has none, or one so old that it is no longer known.
+	// revision that the cluster has, as far as it is known: status.revision when it has the current one, and nothing
+	// when it has none.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Revision string `json:"revision,omitempty"`
+	// since is when the cluster came into this state, as far as the operator has seen it.
+	// +optional
+	Since metav1.Time `json:"since,omitzero"`
+	// reason is why, in one word. It is absent when the state says it all.
+	// +optional
+	Reason ClusterReason `json:"reason,omitempty"`
+	// message says what it means and what to do.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
 }
 
-// ClusterState is the state of the delivery to one cluster. The words are Fleet's own, but for Synced.
-// +kubebuilder:validation:Enum=Synced;Pending;WaitApplied;ErrApplied;NotReady;OutOfSync;Modified
+// ClusterState is the state of the delivery to one cluster. Pending, WaitApplied, ErrApplied, NotReady, OutOfSync and
+// Modified are Fleet's own words.
+// +kubebuilder:validation:Enum=Synced;Pending;WaitApplied;ErrApplied;NotReady;OutOfSync;Modified;Stuck;Offline;Conflict;Paused;Withdrawing
 type ClusterState string
 
 const (
@@ -253,13 +361,24 @@ const (
 	ClusterPending ClusterState = "Pending"
 	// ClusterWaitApplied means that Fleet's agent in the cluster has not applied the current revision yet.
 	ClusterWaitApplied ClusterState = "WaitApplied"
-	// ClusterErrApplied means that Fleet's agent in the cluster could not apply it.
+	// ClusterErrApplied means that Fleet's agent in the cluster could not apply it. The agent tries again.
 	ClusterErrApplied ClusterState = "ErrApplied"
-	// ClusterNotReady means that the cluster has refused to install it, most often because a Secret of that name is
-	// there that another release or a person has made. The operator tries again, less and less often.
+	// ClusterNotReady means that the cluster has refused to install it. The operator tries again, less and less often.
 	ClusterNotReady ClusterState = "NotReady"
-	// ClusterOutOfSync means that Fleet holds the current revision back: a rollout, or a pause.
+	// ClusterOutOfSync means that the rollout has not come to this cluster yet.
 	ClusterOutOfSync ClusterState = "OutOfSync"
 	// ClusterModified means that the copy in the cluster was deleted or edited.
 	ClusterModified ClusterState = "Modified"
+	// ClusterStuck means that the cluster should have applied the current revision long ago, and its agent reports.
+	ClusterStuck ClusterState = "Stuck"
+	// ClusterOffline means that the agent of the cluster does not report. Its revision is the last one known.
+	ClusterOffline ClusterState = "Offline"
+	// ClusterConflict means that a Secret of that name is there, which a person or another release has made. The
+	// operator tries again, less and less often.
+	ClusterConflict ClusterState = "Conflict"
+	// ClusterPaused means that the current revision is held back by spec.paused, here or in the Fleet Cluster.
+	ClusterPaused ClusterState = "Paused"
+	// ClusterWithdrawing means that the cluster is no longer to have the Secret, and has not confirmed yet that it has
+	// removed it.
+	ClusterWithdrawing ClusterState = "Withdrawing"
 )

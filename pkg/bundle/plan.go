@@ -1,0 +1,364 @@
+package bundle
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// fewClusters is up to how many clusters a change of targets may withdraw from any part of them.
+	fewClusters = 5
+	// guardWindow is the time over which withdrawals are added up.
+	guardWindow = 10 * time.Minute
+)
+
+// Answer is what a cluster has answered.
+type Answer struct {
+	// Applied is the number that the agent has applied last.
+	Applied int64
+	// Ready is true when the agent finds what it has applied as it should be.
+	Ready bool
+	// Refused is true when the agent has given up on an install, and does not try again by itself.
+	Refused bool
+	// Irreplaceable is true when the copy cannot be changed in place.
+	Irreplaceable bool
+}
+
+// Outcome is what a plan says beside the Bundle.
+type Outcome struct {
+	// Held are clusters that no longer match, and keep their copy until somebody confirms the change.
+	Held []string
+	// Withdrawn are clusters that have confirmed that they have removed their copy.
+	Withdrawn []string
+	// Unconfirmed are clusters that have not confirmed in time.
+	Unconfirmed []string
+	// Done is true when no cluster has to be waited for any more before the Bundle can go.
+	Done bool
+	// Next is when the plan may be another one without any change from outside; zero when never.
+	Next time.Time
+}
+
+// planner works out the targets and the numbers of one Bundle.
+type planner struct {
+	Request
+	delivery Delivery
+	// number is the Bundle's own.
+	number  int64
+	current map[string]Target
+	matched map[string]bool
+	// held is true while clusters that no longer match keep their copy until somebody confirms.
+	held  bool
+	batch int64
+	// retried is true when this plan tries again at a cluster, and refused when that refuses still.
+	retried, refused bool
+	// unaware is true while an agent does not know yet that it has to keep the copy.
+	unaware bool
+	out     Outcome
+}
+
+func newPlanner(r Request) *planner {
+	// Where there is nothing to send, nobody can have it.
+	r.Withdraw = r.Withdraw || r.Revision == ""
+	p := &planner{Request: r, delivery: DeliveryOf(r.Current), current: TargetsOf(r.Current), matched: map[string]bool{}}
+	if r.Current != nil {
+		// Somebody may have lowered it. A number that was used before would tell the wrong revision.
+		p.number = max(r.Current.Spec.ForceSyncGeneration, p.delivery.Since(), p.delivery.KeptFrom)
+	}
+	p.delivery.Last = max(p.delivery.Last, p.number)
+	for _, t := range p.current {
+		p.delivery.Last = max(p.delivery.Last, t.Number)
+	}
+	for _, a := range r.Answers {
+		p.delivery.Last = max(p.delivery.Last, a.Applied)
+	}
+	for _, c := range r.Matched {
+		p.matched[c.Name] = !r.Withdraw
+	}
+	p.hold()
+	return p
+}
+
+// hold decides whether a change of targets takes the Secret from too many clusters to go on unconfirmed. Labels are often
+// taken away one after the other, so all that was taken within guardWindow counts.
+func (p *planner) hold() {
+	if p.Withdraw {
+		return
+	}
+	had, leaving := 0, 0
+	for _, c := range p.Clusters {
+		if t, ok := p.current[c.Name]; ok && !t.Withdraw {
+			had++
+			if !p.matched[c.Name] {
+				leaving++
+			}
+		}
+	}
+	g := Guard{Clusters: had, At: metav1.NewTime(p.Now)}
+	before := p.delivery.Guard
+	if before != nil && (before.Waiting || p.Now.Sub(before.At.Time) < guardWindow) {
+		g = *before
+	}
+	if leaving == 0 {
+		// A change that waited was undone.
+		if before != nil && before.Waiting {
+			g.Waiting, p.delivery.Guard = false, &g
+			if g.Taken == 0 {
+				p.delivery.Guard = nil
+			}
+		}
+		return
+	}
+	confirmed := p.Handshake.Annotations[v1alpha1.AnnotationConfirmWithdrawal] == p.Revision
+	tooMany := func(taken, of int) bool { return of > fewClusters && taken*100 > p.WithdrawalThreshold*of }
+	p.held = (tooMany(g.Taken+leaving, g.Clusters) || tooMany(leaving, had)) && !confirmed && !p.paused()
+	g.Waiting = p.held || p.paused()
+	if !g.Waiting {
+		g.Taken += leaving
+	}
+	p.delivery.Guard = &g
+	if confirmed && !g.Waiting {
+		p.delivery.Guard = nil
+	}
+}
+
+func (p *planner) next() int64 {
+	p.delivery.Last++
+	return p.delivery.Last
+}
+
+// own is the number of all targets that this plan gives one of their own.
+func (p *planner) own() int64 {
+	if p.batch == 0 {
+		p.batch = p.next()
+	}
+	return p.batch
+}
+
+// past says whether a time has come.
+func (p *planner) past(at time.Time) bool { return !at.IsZero() && !p.Now.Before(at) }
+
+// due says whether a time has come; a time that has not is when to look again.
+func (p *planner) due(at time.Time) bool {
+	if at.IsZero() || p.past(at) {
+		return p.past(at)
+	}
+	if p.out.Next.IsZero() || at.Before(p.out.Next) {
+		p.out.Next = at
+	}
+	return false
+}
+
+// removing says whether the handshake is being deleted. Then neither a pause nor a rollout holds anything back.
+func (p *planner) removing() bool { return !p.Handshake.DeletionTimestamp.IsZero() }
+
+func (p *planner) paused() bool { return p.Handshake.Spec.Paused && !p.removing() }
+
+func (p *planner) retain() bool { return p.Handshake.Spec.DeletionPolicy == v1alpha1.DeletionRetain }
+
+func (p *planner) confirmed(t Target) bool {
+	a := p.Answers[t.Cluster]
+	return a.Ready && a.Applied >= p.delivery.Expected(t)
+}
+
+// allConfirmed says whether every cluster that is to have the Secret, or keeps it, has it, and there is one. Clusters
+// that it is taken from do not matter.
+func (p *planner) allConfirmed() bool {
+	found := false
+	for _, c := range p.Clusters {
+		t, had := p.current[c.Name]
+		switch {
+		case !p.matched[c.Name] && (!p.held || !had || t.Withdraw):
+		case !had, t.Withdraw, !p.confirmed(t):
+			return false
+		default:
+			found = true
+		}
+	}
+	return found
+}
+
+// raise decides whether the Bundle's number has to be raised: then every cluster applies again.
+func (p *planner) raise() {
+	d, hs := &p.delivery, p.Handshake
+	request := hs.Annotations[v1alpha1.AnnotationResyncRequestedAt]
+	rotated := d.Revision() != p.Revision && p.Revision != ""
+	kept := p.retain() != (d.KeptFrom > 0)
+	sending := p.Revision != "" && !p.paused()
+	requested := sending && request != "" && request != d.ResyncRequest
+	resync := sending && p.past(d.resyncDue(ResyncInterval(hs), hs.UID))
+	confirmed := p.allConfirmed()
+	scrub := sending && confirmed && p.past(d.scrubDue())
+	if p.Current == nil || rotated || kept || requested || resync || scrub {
+		p.number = p.next()
+		if rotated {
+			*d = d.sent(p.Revision, p.number, p.Now)
+		}
+		d.Unscrubbed = rotated && p.Current != nil || !rotated && d.Unscrubbed && !confirmed
+		if kept {
+			d.KeptFrom = 0
+			if p.retain() {
+				d.KeptFrom = p.number
+			}
+		}
+		d.AssertedAt, d.ResyncRequest = metav1.NewTime(p.Now), request
+		d.Retries, d.RetriedAt = 0, nil
+	}
+	if sending {
+		p.due(d.resyncDue(ResyncInterval(hs), hs.UID))
+	}
+	if sending && p.allConfirmed() {
+		p.due(d.scrubDue())
+	}
+}
+
+// targets decides for each cluster.
+func (p *planner) targets() []Target {
+	var out []Target
+	var leaving []Target
+	for _, c := range p.Clusters {
+		t, had := p.current[c.Name]
+		switch {
+		case p.matched[c.Name] && !had:
+			out = append(out, p.deliver(p.join(c.Name)))
+		case p.matched[c.Name]:
+			out = append(out, p.deliver(t))
+		case !had:
+		case !t.Withdraw:
+			leaving = append(leaving, t)
+		default:
+			out = append(out, p.finish(t)...)
+		}
+	}
+	left := p.leave(leaving)
+	p.out.Done = len(out) == 0 && (len(left) == 0 || p.removing() && p.retain() && !p.unaware)
+	out = append(out, left...)
+	if p.retried {
+		p.delivery.Retries++
+		p.delivery.RetriedAt = &metav1.Time{Time: p.Now}
+	}
+	if p.refused {
+		p.due(p.delivery.retryDue())
+	}
+	p.delivery.Withdrawals = slices.DeleteFunc(slices.Clone(p.delivery.Withdrawals), func(w Withdrawal) bool {
+		return !slices.ContainsFunc(out, func(t Target) bool { return t.Withdraw && t.Number == w.Number })
+	})
+	slices.SortFunc(out, func(a, b Target) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	for _, names := range [][]string{p.out.Held, p.out.Withdrawn, p.out.Unconfirmed} {
+		slices.Sort(names)
+	}
+	return out
+}
+
+// join is the target of a cluster that is new. When it still has a BundleDeployment from before, its answer must not be
+// taken for one to this target.
+func (p *planner) join(cluster string) Target {
+	t := Target{Cluster: cluster}
+	if p.Answers[cluster].Applied >= p.delivery.Since() && p.Answers[cluster].Applied > 0 {
+		t.Number = p.own()
+	}
+	return t
+}
+
+// deliver is the next target of a cluster that is to have the Secret.
+func (p *planner) deliver(t Target) Target {
+	a := p.Answers[t.Cluster]
+	_, ours := p.delivery.withdrawnAt(t.Number)
+	switch {
+	case p.paused():
+	case t.Withdraw && (p.confirmed(t) || !ours):
+		return Target{Cluster: t.Cluster, Number: p.own()}
+	case t.Withdraw:
+	case a.Irreplaceable && p.matched[t.Cluster] && p.Handshake.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate && (p.delivery.Retries == 0 || p.due(p.delivery.retryDue())):
+		p.retried = true
+		return p.withdraw(t)
+	case a.Refused && p.due(p.delivery.retryDue()):
+		p.retried, p.refused = true, true
+		return Target{Cluster: t.Cluster, Number: p.own()}
+	case t.Number > 0 && (t.Number < p.delivery.Since() || t.Number < p.number && p.confirmed(t)):
+		t.Number = 0
+	}
+	return t
+}
+
+func (p *planner) withdraw(t Target) Target {
+	number := p.own()
+	w := Withdrawal{Number: number, At: metav1.NewTime(p.Now)}
+	if !slices.Contains(p.delivery.Withdrawals, w) {
+		p.delivery.Withdrawals = append(slices.Clone(p.delivery.Withdrawals), w)
+	}
+	return Target{Cluster: t.Cluster, Withdraw: true, Number: number}
+}
+
+// finish keeps the target of a cluster that is to remove its copy as long as it has to be waited for.
+func (p *planner) finish(t Target) []Target {
+	if p.paused() {
+		return []Target{t}
+	}
+	at, ours := p.delivery.withdrawnAt(t.Number)
+	if !ours {
+		// Somebody has changed the target or its record.
+		t, at = p.withdraw(t), p.Now
+	}
+	_, answers := p.Answers[t.Cluster]
+	switch {
+	case p.confirmed(t):
+		p.out.Withdrawn = append(p.out.Withdrawn, t.Cluster)
+		return nil
+	case !answers:
+		// Fleet has made nothing for it, or has removed it already.
+		return nil
+	case p.forced() || p.due(at.Add(RemovalTimeout(p.Handshake))):
+		p.out.Unconfirmed = append(p.out.Unconfirmed, t.Cluster)
+		return nil
+	}
+	return []Target{t}
+}
+
+func (p *planner) forced() bool {
+	return p.removing() && p.Handshake.Annotations[v1alpha1.AnnotationForceDelete] == "true"
+}
+
+// leave decides about clusters that have the Secret and are not to have it any more.
+func (p *planner) leave(leaving []Target) []Target {
+	if p.removing() && p.retain() {
+		return p.retained(leaving)
+	}
+	var out []Target
+	for _, t := range leaving {
+		switch {
+		case p.held:
+			p.out.Held = append(p.out.Held, t.Cluster)
+			out = append(out, p.deliver(t))
+		case p.paused():
+			out = append(out, t)
+		default:
+			out = append(out, p.finish(p.withdraw(t))...)
+		}
+	}
+	return out
+}
+
+// retained waits until every agent knows that it has to keep the copy.
+func (p *planner) retained(targets []Target) []Target {
+	var out []Target
+	for _, t := range targets {
+		a, answers := p.Answers[t.Cluster]
+		switch {
+		case !answers || a.Applied >= p.delivery.KeptFrom && p.delivery.KeptFrom > 0:
+		case p.forced() || p.due(p.Handshake.DeletionTimestamp.Add(RemovalTimeout(p.Handshake))):
+			p.out.Unconfirmed = append(p.out.Unconfirmed, t.Cluster)
+		default:
+			p.unaware = true
+		}
+		if t.Number < p.delivery.KeptFrom {
+			// Its own number would hide whether the agent knows.
+			t.Number = 0
+		}
+		out = append(out, t)
+	}
+	return out
+}

@@ -1,0 +1,126 @@
+package handshake
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// hold puts our finalizer on a handshake, before anything is sent for it.
+func (h *handler) hold(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
+	if slices.Contains(hs.Finalizers, v1alpha1.Finalizer) {
+		return hs, nil
+	}
+	return h.patchMeta(hs, map[string]any{"finalizers": append(slices.Clone(hs.Finalizers), v1alpha1.Finalizer)})
+}
+
+// release takes the finalizer away. The garbage collector then takes the Bundle and the values Secret.
+func (h *handler) release(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
+	kept := slices.DeleteFunc(slices.Clone(hs.Finalizers), func(f string) bool { return f == v1alpha1.Finalizer })
+	_, err := h.patchMeta(hs, map[string]any{"finalizers": kept})
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	return hs, err
+}
+
+// patchMeta changes metadata of a handshake, unless somebody has changed the handshake since.
+func (h *handler) patchMeta(hs *v1alpha1.FleetHandshake, fields map[string]any) (*v1alpha1.FleetHandshake, error) {
+	fields["uid"], fields["resourceVersion"] = hs.UID, hs.ResourceVersion
+	patch, err := json.Marshal(map[string]any{"metadata": fields})
+	if err != nil {
+		return hs, fmt.Errorf("changing the metadata of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
+	}
+	updated, err := h.Handshakes.Patch(hs.Namespace, hs.Name, types.MergePatchType, patch)
+	if err != nil {
+		return hs, fmt.Errorf("changing the metadata of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
+	}
+	h.remember(hs, func(m *memo) { m.status = updated })
+	return updated, nil
+}
+
+// confirmationUsed removes the annotation that confirms a withdrawal, so that it does not confirm the next one too.
+func (h *handler) confirmationUsed(v *view) error {
+	value, given := v.hs.Annotations[v1alpha1.AnnotationConfirmWithdrawal]
+	if !given || v.hs.Spec.Paused || len(v.outcome.Held) > 0 || value != bundle.DeliveryOf(v.current).Revision() {
+		return nil
+	}
+	updated, err := h.patchMeta(v.hs, map[string]any{"annotations": map[string]any{v1alpha1.AnnotationConfirmWithdrawal: nil}})
+	v.hs = updated
+	return err
+}
+
+// remove is the reconcile of a handshake that is being deleted: it waits until the clusters have confirmed.
+func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
+	if !slices.Contains(hs.Finalizers, v1alpha1.Finalizer) {
+		return hs, nil
+	}
+	v, err := h.gather(hs)
+	if err != nil {
+		return hs, err
+	}
+	log := logrus.WithField("handshake", hs.Namespace+"/"+hs.Name)
+	if v.current == nil || !v.current.DeletionTimestamp.IsZero() {
+		log.Info("handshake released: there is no bundle to withdraw")
+		return h.release(hs)
+	}
+	v.problem = nil
+	if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
+		err = h.retain(v)
+	} else {
+		err = h.withdraw(v)
+	}
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		log.Info("handshake released: its namespace is being deleted")
+		return h.release(hs)
+	case err != nil:
+		v.problem = writeRefused(hs, err)
+		if v.problem == nil {
+			return hs, err
+		}
+	case v.problem == nil && v.outcome.Done:
+		log.Info("handshake released: no cluster has to be waited for")
+		return h.release(hs)
+	}
+	written, statusErr := h.report(v)
+	return written, errors.Join(err, statusErr)
+}
+
+// withdraw tells all clusters to remove their copy.
+func (h *handler) withdraw(v *view) error {
+	content, problem, err := h.sealNothing(v.hs)
+	if err != nil {
+		return err
+	}
+	if problem != nil {
+		v.problem = problem
+		return nil
+	}
+	return h.write(v, content, true)
+}
+
+// retain tells all clusters to keep their copy when the Bundle goes.
+func (h *handler) retain(v *view) error {
+	values, problem, err := h.readValues(v.hs)
+	if err != nil {
+		return err
+	}
+	if problem != nil {
+		v.problem = problem
+		return nil
+	}
+	kept := sentBefore(values)
+	if kept == nil {
+		kept = &content{hash: v.current.Spec.ValuesHash, revision: bundle.DeliveryOf(v.current).Revision(), names: []string{v.hs.Spec.SecretName}}
+	}
+	return h.write(v, kept, true)
+}

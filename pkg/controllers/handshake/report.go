@@ -1,0 +1,105 @@
+package handshake
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
+	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// statusInterval is the least time between two writes of one status: a rollout to thousands of clusters changes it all
+// the time.
+const statusInterval = time.Second
+
+// report says what there is to say of a handshake: status, events, metrics, log. It also sees to it that the handshake
+// is looked at again when time alone changes something.
+func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
+	m, _ := h.memo(v.hs)
+	last := m.last
+	if last == nil {
+		last = &syncstatus.Result{Status: v.hs.Status, Rows: v.hs.Status.Clusters}
+	}
+	now := h.Clock.Now()
+	result := syncstatus.Aggregate(syncstatus.Input{
+		Handshake: v.hs, Bundle: v.current, Deployments: v.deployments, Clusters: v.clusters, Matched: v.matched,
+		InPartition: v.inPartition, Withdraw: v.withdrawn, Before: last.Rows, Problem: v.problem, Held: v.outcome.Held,
+		OfflineAfter: h.Limits.OfflineAfter, StuckAfter: h.Limits.StuckAfter, MissingGrace: h.Limits.MissingGrace, Now: now,
+	})
+	h.wakeAt(v.hs, v.outcome.Next)
+	h.wakeAt(v.hs, result.Next)
+	h.remember(v.hs, func(m *memo) {
+		m.last, m.unsynced = &result, unsyncedSince(m.unsynced, result.Rows)
+	})
+	for _, e := range syncstatus.Transitions(last.Status, result.Status, last.Rows, result.Rows) {
+		h.event(v.hs, e)
+	}
+	sent := bundle.DeliveryOf(v.current).SentAt()
+	if before := last.Status.LastSyncedAt; result.Status.Status == v1alpha1.StateSynced && (before == nil || before.Time.Before(sent)) {
+		h.metrics.propagation.Observe(now.Sub(sent).Seconds())
+	}
+	if last.Status.Status != result.Status.Status {
+		logrus.WithFields(logrus.Fields{"handshake": v.hs.Namespace + "/" + v.hs.Name, "status": result.Status.Status,
+			"clusters": result.Status.Display.ReadyClusters}).Info("status changed")
+	}
+	return h.writeStatus(v.hs, result.Status)
+}
+
+func unsyncedSince(before map[types.NamespacedName]time.Time, rows []v1alpha1.ClusterStatus) map[types.NamespacedName]time.Time {
+	now := map[types.NamespacedName]time.Time{}
+	for _, r := range rows {
+		if r.State == v1alpha1.ClusterSynced || r.State == v1alpha1.ClusterWithdrawing {
+			continue
+		}
+		key := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
+		now[key] = r.Since.Time
+		if at, ok := before[key]; ok {
+			now[key] = at
+		}
+	}
+	return now
+}
+
+func (h *handler) event(hs *v1alpha1.FleetHandshake, e syncstatus.Event) {
+	kind := corev1.EventTypeNormal
+	if e.Warning {
+		kind = corev1.EventTypeWarning
+	}
+	h.Events.Event(hs, kind, e.Reason, e.Message)
+}
+
+// recordOutcome has an event for the clusters that were withdrawn from.
+func (h *handler) recordOutcome(hs *v1alpha1.FleetHandshake, o bundle.Outcome) {
+	if n := len(o.Withdrawn); n > 0 {
+		h.event(hs, syncstatus.Event{Reason: v1alpha1.EventWithdrawn, Message: fmt.Sprintf("the Secret was removed from %s: %s", syncstatus.Number(n), syncstatus.List(o.Withdrawn))})
+	}
+	if n := len(o.Unconfirmed); n > 0 {
+		h.event(hs, syncstatus.Event{Warning: true, Reason: v1alpha1.EventNotConfirmed, Message: fmt.Sprintf("not waiting any longer for the confirmation of %s: %s. Each acts on it when its agent is back", syncstatus.Number(n), syncstatus.List(o.Unconfirmed))})
+		logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "clusters": o.Unconfirmed}).Warn("clusters have not confirmed a removal")
+	}
+}
+
+// writeStatus writes the status when it has changed, at most once in each statusInterval.
+func (h *handler) writeStatus(hs *v1alpha1.FleetHandshake, status v1alpha1.FleetHandshakeStatus) (*v1alpha1.FleetHandshake, error) {
+	if equality.Semantic.DeepEqual(hs.Status, status) {
+		return hs, nil
+	}
+	m, _ := h.memo(hs)
+	if wait := statusInterval - time.Since(m.statusAt); wait > 0 {
+		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, wait)
+		return hs, nil
+	}
+	changed := hs.DeepCopy()
+	changed.Status = status
+	updated, err := h.Handshakes.UpdateStatus(changed)
+	if err != nil {
+		return hs, fmt.Errorf("writing the status of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
+	}
+	h.remember(hs, func(m *memo) { m.status, m.statusAt = updated, time.Now() })
+	return updated, nil
+}

@@ -1,0 +1,81 @@
+package syncstatus
+
+import (
+	"fmt"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Event is one line of the history of a handshake.
+type Event struct {
+	Warning bool
+	Reason  string
+	Message string
+}
+
+// Transitions are the events between two states of a handshake. They count clusters instead of having one event for each.
+func Transitions(old, now v1alpha1.FleetHandshakeStatus, before, rows []v1alpha1.ClusterStatus) []Event {
+	var events []Event
+	say := func(warning bool, reason, format string, args ...any) {
+		events = append(events, Event{warning, reason, fmt.Sprintf(format, args...)})
+	}
+	if now.Revision != old.Revision && now.Revision != "" {
+		say(false, v1alpha1.EventSent, "revision %s is on its way to %s", now.Revision, Number(int(now.Summary.Desired)))
+	}
+	// After a restart the rows that the status leaves out are not known: of these clusters there is nothing to say.
+	partly := old.ClustersOmitted > 0 && len(before) <= MaxRows
+	for _, t := range []struct {
+		which   func(was, is v1alpha1.ClusterState) bool
+		warning bool
+		reason  string
+		message string
+	}{
+		{into(v1alpha1.ClusterModified), true, v1alpha1.EventDriftFound, "the copy was deleted or edited in %s: %s"},
+		{func(was, is v1alpha1.ClusterState) bool {
+			return was == v1alpha1.ClusterModified && is == v1alpha1.ClusterSynced
+		}, false, v1alpha1.EventDriftRepaired, "the copy is as it should be again in %s: %s"},
+		{into(v1alpha1.ClusterOffline), true, v1alpha1.ReasonClusterOffline, "no report from %s: %s"},
+		{func(was, is v1alpha1.ClusterState) bool {
+			return was == v1alpha1.ClusterOffline && is != v1alpha1.ClusterOffline && is != v1alpha1.ClusterWithdrawing
+		}, false, v1alpha1.EventClusterOnline, "reports again from %s: %s"},
+	} {
+		if names := changed(before, rows, partly, t.which); len(names) > 0 {
+			say(t.warning, t.reason, t.message, Number(len(names)), List(names))
+		}
+	}
+	was, is := ready(old), ready(now)
+	switch {
+	case now.Status == v1alpha1.StateSynced && (old.Status != v1alpha1.StateSynced || old.Revision != now.Revision):
+		say(false, v1alpha1.ReasonSynced, "revision %s has arrived in all of %s", now.Revision, Number(int(now.Summary.Desired)))
+	case (now.Status == v1alpha1.StateError || now.Status == v1alpha1.StateMissing) && (was == nil || was.Reason != is.Reason):
+		say(true, is.Reason, "%s", is.Message)
+	}
+	return events
+}
+
+func into(state v1alpha1.ClusterState) func(was, is v1alpha1.ClusterState) bool {
+	return func(was, is v1alpha1.ClusterState) bool { return was != state && is == state }
+}
+
+func ready(s v1alpha1.FleetHandshakeStatus) *metav1.Condition {
+	return meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+}
+
+type cluster struct{ namespace, name string }
+
+func changed(before, rows []v1alpha1.ClusterStatus, partly bool, which func(was, is v1alpha1.ClusterState) bool) []string {
+	was := make(map[cluster]v1alpha1.ClusterState, len(before))
+	for _, r := range before {
+		was[cluster{r.Namespace, r.Name}] = r.State
+	}
+	var names []string
+	for _, r := range rows {
+		state, known := was[cluster{r.Namespace, r.Name}]
+		if (known || !partly) && which(state, r.State) {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
