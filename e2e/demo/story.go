@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
@@ -66,6 +68,9 @@ func (s *story) tell() error {
 		fmt.Printf("\n== %d. %s\n", s.step, step.title)
 		if err := step.do(); err != nil {
 			return fmt.Errorf("step %d, %q: %w", s.step, step.title, err)
+		}
+		if err := s.table(); err != nil {
+			return fmt.Errorf("after step %d, %q: %w", s.step, step.title, err)
 		}
 	}
 	return nil
@@ -302,6 +307,24 @@ func (s *story) synced(clusterCount string) error {
 	}
 	fmt.Printf("   kubectl get fhs: %s  %s  %s  revision %s\n", name, status.Display.ReadyClusters, status.Status, status.Revision)
 	return nil
+}
+
+// table prints what the handshake says of each cluster.
+func (s *story) table() error {
+	hs, err := s.hub.Handshakes.Get(s.ctx, workspace, name)
+	if apierrors.IsNotFound(err) {
+		fmt.Println("   the FleetHandshake is gone")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
+	_, _ = fmt.Fprintln(w, "   CLUSTER\tSTATE\tREVISION\tSINCE\tREASON")
+	for _, c := range hs.Status.Clusters {
+		_, _ = fmt.Fprintf(w, "   %s\t%s\t%s\t%s\t%s\n", c.Name, c.State, c.Revision, c.Since.UTC().Format(time.TimeOnly), c.Reason)
+	}
+	return w.Flush()
 }
 
 func dockerConfig(version int) []byte {

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +18,12 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 )
 
@@ -147,8 +151,27 @@ func driftUntilReported(t *testing.T, site, name string) {
 	require.NoError(t, err)
 }
 
+// assertMetricsSealed reads the metrics of the operator, and looks for the text and for words of Fleet in them.
+func assertMetricsSealed(t *testing.T, address, text string) {
+	t.Helper()
+	response, err := http.Get("http://" + address + "/metrics")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	metrics, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(metrics), "fleet_handshake_clusters{", "the metrics of handshakes are there")
+	assert.False(t, holds(metrics, text), "a metric holds secret data")
+	for _, words := range fleetsWords {
+		assert.False(t, bytes.Contains(metrics, []byte(words)), "a metric has Fleet's words %q", words)
+	}
+}
+
 func TestNoSecretByteOutsideKindSecret(t *testing.T) {
-	startOperator(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	startOperator(t, func(o *operator.Options) { o.ListenAddress = address })
 	ctx := context.Background()
 	const first, second = marker + " before the rotation", marker + " after the rotation"
 	secret := source("canary", map[string][]byte{"password": []byte(first)})
@@ -181,6 +204,7 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	correct(false)
 	driftUntilReported(t, "paris", "canary")
 	assertSealed(t, marker)
+	assertMetricsSealed(t, address, marker)
 	correct(true)
 	askForResync(t, "canary")
 	arrives(t, "paris", "apps", "canary", secret.Data)
@@ -213,5 +237,16 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	}
 	require.NoError(t, sites["paris"].CoreV1().Secrets("apps").Delete(ctx, "canary", metav1.DeleteOptions{}))
 	arrives(t, "paris", "apps", "canary", map[string][]byte{"password": []byte(second)})
+	assertSealed(t, marker)
+
+	// A cluster that cannot apply it: Fleet's message quotes what it could not apply.
+	_, err = sites["paris"].CoreV1().Secrets("apps").Patch(ctx, "canary", types.MergePatchType, []byte(`{"immutable":true}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+	rotate(t, "canary", map[string][]byte{"password": []byte(marker + " that paris does not take")})
+	row(t, "canary", "paris", v1alpha1.ClusterErrApplied)
+	assertSealed(t, marker)
+	assertMetricsSealed(t, address, marker)
+	withdraw(t, hs)
+	goes(t, "paris", "apps", "canary")
 	assertSealed(t, marker)
 }

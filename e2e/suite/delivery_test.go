@@ -246,7 +246,7 @@ func TestPausedHoldsBack(t *testing.T) {
 	rotate(t, "paused", now)
 	hs := says(t, "paused", v1alpha1.StatePending, v1alpha1.ReasonPaused)
 	eventually(t, func(ctx context.Context) (err error) {
-		if hs, err = hub.Handshakes.Get(ctx, workspace, "paused"); err == nil && hs.Status.Clusters[0].State != v1alpha1.ClusterOutOfSync {
+		if hs, err = hub.Handshakes.Get(ctx, workspace, "paused"); err == nil && hs.Status.Clusters[0].State != v1alpha1.ClusterPaused {
 			err = fmt.Errorf("paris is %s", hs.Status.Clusters[0].State)
 		}
 		return err

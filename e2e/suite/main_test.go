@@ -1,4 +1,4 @@
-// Package suite keeps the promises: every test here runs against a hub and three downstream clusters with real Fleet.
+// Package suite keeps the promises: every test here runs against a hub and four downstream clusters with real Fleet.
 package suite
 
 import (
@@ -50,9 +50,9 @@ func runAll(m *testing.M) int {
 		if err != nil {
 			return 1, err
 		}
-		downstream, groups := lab.Fleet3()
+		_, groups := lab.Fleet3()
 		world, err = lab.Start(ctx, lab.Options{
-			Dir: filepath.Join(root, ".lab", "suite"), Downstream: downstream, Groups: groups,
+			Dir: filepath.Join(root, ".lab", "suite"), Downstream: lab.Sites(4), Groups: groups,
 			Fleet: true, Progress: os.Stdout, Lifetime: time.Hour,
 		})
 		if err != nil {
@@ -95,7 +95,7 @@ func runAll(m *testing.M) int {
 // startOperator runs the operator in this process until the test ends.
 func startOperator(t *testing.T, change ...func(*operator.Options)) {
 	t.Helper()
-	opts := operator.Options{ListenAddress: "0", Workers: 8}
+	opts := options()
 	for _, c := range change {
 		c(&opts)
 	}
@@ -108,4 +108,12 @@ func startOperator(t *testing.T, change ...func(*operator.Options)) {
 			t.Errorf("the operator ended with: %v", err)
 		}
 	})
+}
+
+// options are the defaults, without leader election and listener. The lab's agents report every 5 seconds; a busy machine
+// must not make them look offline.
+func options() operator.Options {
+	opts := operator.Defaults()
+	opts.LeaderElect, opts.ListenAddress, opts.OfflineAfter = false, "0", 25*time.Second
+	return opts
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -39,7 +40,7 @@ func runMortalOperator() int {
 	var left atomic.Int64
 	left.Store(writes)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &fuse{next, &left} })
-	if err := operator.Run(context.Background(), cfg, operator.Options{ListenAddress: "0", Workers: 1}); err != nil {
+	if err := operator.Run(context.Background(), cfg, options()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	return 1
@@ -142,7 +143,15 @@ func TestTheOperatorMayDieAfterEachOfItsWrites(t *testing.T) {
 	bundles, err := hub.Bundles.List(ctx, workspace, v1alpha1.LabelName+"=mortal")
 	require.NoError(t, err)
 	require.Len(t, bundles, 1, "nothing is left over, nothing is doubled")
-	fmt.Printf("operators killed right after a write: %d while sending, %d while rotating, %d while moving\n", sent, rotated, moved)
+	require.NoError(t, hub.Handshakes.Delete(ctx, workspace, "mortal"))
+	removed := outlive(t, kubeconfig, func() bool {
+		_, err := hub.Handshakes.Get(ctx, workspace, "mortal")
+		return apierrors.IsNotFound(err)
+	})
+	goes(t, "paris", "mortal", "mortal")
+	goes(t, "tokyo", "mortal", "mortal")
+	fmt.Printf("operators killed right after a write: %d while sending, %d while rotating, %d while moving, %d while removing\n", sent, rotated, moved, removed)
+	require.GreaterOrEqual(t, removed, 2, "the values secret, the Bundle")
 	require.GreaterOrEqual(t, sent, 2, "the values secret, the Bundle")
 	require.GreaterOrEqual(t, rotated, 3, "the values secret, the Bundle, the scrub")
 	require.GreaterOrEqual(t, moved, 3, "the values secret, the Bundle, the obsolete one")

@@ -68,13 +68,14 @@ func create(t *testing.T, secret *corev1.Secret, hs *v1alpha1.FleetHandshake) {
 	}
 }
 
-// withdraw deletes a handshake and waits until its Bundle has gone.
+// withdraw deletes a handshake and waits until it and its Bundle have gone.
 func withdraw(t *testing.T, hs *v1alpha1.FleetHandshake) {
 	t.Helper()
 	ctx := context.Background()
 	if err := hub.Handshakes.Delete(ctx, hs.Namespace, hs.Name); err != nil && !apierrors.IsNotFound(err) {
 		t.Error(err)
 	}
+	disappears(t, hs.Name)
 	eventually(t, func(ctx context.Context) error {
 		left, err := hub.Bundles.List(ctx, hs.Namespace, v1alpha1.LabelName+"="+bundle.LabelValue(hs.Name))
 		if err == nil && len(left) > 0 {
@@ -153,6 +154,11 @@ func says(t *testing.T, name string, status v1alpha1.HandshakeState, reason stri
 		}
 		return nil
 	})
+	said, err := json.Marshal(hs.Status)
+	require.NoError(t, err)
+	for _, words := range fleetsWords {
+		require.NotContains(t, string(said), words, "the status has Fleet's words")
+	}
 	return hs
 }
 

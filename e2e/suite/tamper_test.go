@@ -99,7 +99,7 @@ func TestTamperingOnTheHubIsPutRight(t *testing.T) {
 			switch {
 			case b.Spec.ValuesHash != sealed.Hash:
 				return errors.New("the Bundle has another hash than the values secret")
-			case len(b.Spec.Targets) != 1 || b.Spec.Paused || b.Spec.Helm == nil || b.Spec.Helm.ReleaseName != name:
+			case len(b.Spec.Targets) != 2 || b.Spec.Paused || b.Spec.Helm == nil || b.Spec.Helm.ReleaseName != name:
 				return errors.New("the Bundle is not restored")
 			case b.Labels[v1alpha1.LabelHandshake] != string(hs.UID) || values.Labels[v1alpha1.LabelHandshake] != string(hs.UID):
 				return errors.New("a label is missing")
