@@ -58,6 +58,11 @@ func TestBadObjectsAreRefusedWithASentenceThatHelps(t *testing.T) {
 		"a negative interval":                 {"{secretName: a, resyncInterval: -5m, " + group + "}", "resyncInterval must be 5m or longer, for example 30m or 1h; 0s turns it off"},
 		"an interval that is no duration":     {"{secretName: a, resyncInterval: hourly, " + group + "}", "resyncInterval must be 5m or longer"},
 		"an interval of a minute":             {"{secretName: a, resyncInterval: 1m, " + group + "}", "resyncInterval must be 5m or longer"},
+		"a timeout longer than time":          {"{secretName: a, removalTimeout: 9999999999h, " + group + "}", "removalTimeout must be a duration, for example 10m or 1h"},
+		"a policy that is none":               {"{secretName: a, deletionPolicy: Orphan, " + group + "}", `supported values: "Delete", "Retain"`},
+		"more clusters than a number holds":   {"{secretName: a, rolloutStrategy: {maxUnavailable: 3000000000}, " + group + "}", "maxUnavailable must be a number of clusters from 0 on, or a percentage such as 25%"},
+		"fewer partitions than none":          {"{secretName: a, rolloutStrategy: {maxUnavailablePartitions: -1}, " + group + "}", "maxUnavailablePartitions must be a number of partitions from 0 on"},
+		"a partition of too many":             {"{secretName: a, rolloutStrategy: {partitions: [{clusterGroup: a, maxUnavailable: 3000000000}]}, " + group + "}", "maxUnavailable of a partition must be a number of clusters from 0 on"},
 		"a field that is misspelled":          {"{secretName: a, target: [], " + group + "}", `unknown field "spec.target"`},
 		"more than 100 targets":               {"{secretName: a, targets: [" + strings.Repeat("{clusterName: x},", 101) + "]}", "must have at most 100 items"},
 	} {
@@ -69,6 +74,7 @@ func TestBadObjectsAreRefusedWithASentenceThatHelps(t *testing.T) {
 	for title, spec := range map[string]string{
 		"the shortest":        "{secretName: a, " + group + "}",
 		"everything":          "{secretName: a.b-c, secretNamespace: p, targetNamespace: t, paused: true, resyncInterval: 1h30m, correctDrift: false, targets: [{name: x, clusterName: 'Paris One', clusterSelector: {matchLabels: {a: b}}, clusterGroup: g, clusterGroupSelector: {}, doNotDeploy: true}]}",
+		"every policy":        "{secretName: a, conflictPolicy: Adopt, replacePolicy: Recreate, deletionPolicy: Retain, missingSourcePolicy: Remove, removalTimeout: 0s, rolloutStrategy: {maxUnavailable: 25%, autoPartitionSize: 3, maxNew: 5, partitions: [{name: canary, clusterGroup: a, maxUnavailable: 1}, {clusterSelector: {}, maxUnavailable: 10%}]}, " + group + "}",
 		"all clusters":        "{secretName: a, targets: [{clusterSelector: {}}]}",
 		"resyncs turned off":  "{secretName: a, resyncInterval: 0s, " + group + "}",
 		"the shortest resync": "{secretName: a, resyncInterval: 5m, " + group + "}",

@@ -186,11 +186,19 @@ func TestAnotherTargetNamespaceMovesTheCopies(t *testing.T) {
 	startOperator(t)
 	ctx := context.Background()
 	data := map[string][]byte{"password": secretValue("moved")}
-	create(t, source("moved", data), handshake("moved", v1alpha1.ClusterTarget{ClusterName: "paris"}))
+	hs := handshake("moved", v1alpha1.ClusterTarget{ClusterName: "paris"})
+	// With Retain Fleet would leave the former copies when the former Bundle goes.
+	hs.Spec.DeletionPolicy = v1alpha1.DeletionRetain
+	create(t, source("moved", data), hs)
+	t.Cleanup(func() {
+		_ = sites["paris"].CoreV1().Secrets("elsewhere").Delete(ctx, "moved", metav1.DeleteOptions{})
+	})
 	before := says(t, "moved", v1alpha1.StateSynced, "")
-	require.NoError(t, hub.Handshakes.Change(ctx, workspace, "moved", func(hs *v1alpha1.FleetHandshake) {
-		hs.Spec.TargetNamespace = "elsewhere"
-	}))
+	change(t, "moved", func(hs *v1alpha1.FleetHandshake) { hs.Spec.TargetNamespace, hs.Spec.Paused = "elsewhere", true })
+	says(t, "moved", v1alpha1.StatePending, v1alpha1.ReasonPaused)
+	quiet(t, 2*time.Second)
+	arrives(t, "paris", "apps", "moved", data)
+	change(t, "moved", func(hs *v1alpha1.FleetHandshake) { hs.Spec.Paused = false })
 	arrives(t, "paris", "elsewhere", "moved", data)
 	goes(t, "paris", "apps", "moved")
 	after := says(t, "moved", v1alpha1.StateSynced, "")

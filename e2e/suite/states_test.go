@@ -283,7 +283,7 @@ func TestARolloutReachesTheCanaryFirstAndWaits(t *testing.T) {
 	ctx := context.Background()
 	hs := handshake("staged", v1alpha1.ClusterTarget{ClusterGroup: "production"}, v1alpha1.ClusterTarget{ClusterName: "denver"})
 	one := intstr.FromInt32(1)
-	hs.Spec.RolloutStrategy = &fleet.RolloutStrategy{Partitions: []fleet.Partition{
+	hs.Spec.RolloutStrategy = &v1alpha1.RolloutStrategy{Partitions: []v1alpha1.RolloutPartition{
 		{Name: "canary", ClusterGroup: "production", MaxUnavailable: &one},
 		{Name: "rest", ClusterName: "denver"},
 	}}

@@ -150,7 +150,7 @@ func says(t *testing.T, name string, status v1alpha1.HandshakeState, reason stri
 			}
 		}
 		if hs.Status.Status != status || hs.Status.ObservedGeneration != hs.Generation || reason != "" && ready.Reason != reason {
-			return fmt.Errorf("%s says %s %s (%s: %s), not %s %s", name, hs.Status.Status, hs.Status.Display.ReadyClusters, ready.Reason, ready.Message, status, reason)
+			return fmt.Errorf("%s says %s %s (%s: %s), not %s %s; its rows: %+v", name, hs.Status.Status, hs.Status.Display.ReadyClusters, ready.Reason, ready.Message, status, reason, hs.Status.Clusters)
 		}
 		return nil
 	})

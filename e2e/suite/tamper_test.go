@@ -128,6 +128,14 @@ func TestTamperingOnTheHubIsPutRight(t *testing.T) {
 			data = map[string][]byte{"password": secretValue("rotated while immutable")}
 			rotate(t, "hub-tampered", data)
 		},
+		"Fleet's own Secret with the values of a cluster is deleted": func(t *testing.T) {
+			found, err := hub.Deployments.List(ctx, "", v1alpha1.LabelHandshake+"="+string(hs.UID)+","+fleet.ClusterLabel+"=paris")
+			require.NoError(t, err)
+			require.Len(t, found, 1)
+			require.NoError(t, hub.CoreV1().Secrets(found[0].Namespace).Delete(ctx, name, metav1.DeleteOptions{}))
+			data = map[string][]byte{"password": secretValue("rotated while Fleet has lost its values")}
+			rotate(t, "hub-tampered", data)
+		},
 		"the values secret is deleted": func(t *testing.T) {
 			require.NoError(t, hub.CoreV1().Secrets(workspace).Delete(ctx, name, metav1.DeleteOptions{}))
 		},

@@ -82,7 +82,7 @@ func TestWritesOfTwoHundredHandshakesOnOneSecret(t *testing.T) {
 
 	quiet(t, 5*time.Second)
 	writes, position := writesSince(t, position)
-	values, bundles, statuses := map[string]int{}, map[string]int{}, 0
+	values, bundles, statuses, events := map[string]int{}, map[string]int{}, 0, 0
 	for _, w := range writes {
 		switch {
 		case w.ObjectRef.Resource == "secrets":
@@ -91,6 +91,8 @@ func TestWritesOfTwoHundredHandshakesOnOneSecret(t *testing.T) {
 			bundles[w.ObjectRef.Name]++
 		case w.ObjectRef.Subresource == "status":
 			statuses++
+		case w.ObjectRef.Resource == "events":
+			events++
 		default:
 			t.Errorf("unexpected: %s", w)
 		}
@@ -102,7 +104,7 @@ func TestWritesOfTwoHundredHandshakesOnOneSecret(t *testing.T) {
 		assert.LessOrEqual(t, n, 2, "writes to Bundle %s: one for the rotation, one for the scrub", name)
 		assert.LessOrEqual(t, values[name], 1, "writes to values secret %s", name)
 	}
-	fmt.Printf("writes of the rotation: %d to values secrets, %d to Bundles (half of them scrubs), %d to statuses\n", sum(values), sum(bundles), statuses)
+	fmt.Printf("writes of the rotation: %d to values secrets, %d to Bundles (half of them scrubs), %d to statuses, %d events\n", sum(values), sum(bundles), statuses, events)
 	assert.Len(t, bundles, crowd)
 
 	quiet(t, time.Minute)

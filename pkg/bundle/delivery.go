@@ -112,6 +112,11 @@ func (d Delivery) Expected(t Target) int64 {
 	return max(d.Since(), t.Number)
 }
 
+// Confirmed says whether a cluster has, or has removed, what its target says.
+func (d Delivery) Confirmed(t Target, a Answer) bool {
+	return t.Cluster != "" && a.Ready && a.Applied >= d.Expected(t)
+}
+
 // RevisionAt is the revision that was sent under a number; empty when it is not known.
 func (d Delivery) RevisionAt(number int64) string {
 	found := ""

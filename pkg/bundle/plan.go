@@ -12,6 +12,8 @@ import (
 const (
 	// fewClusters is up to how many clusters a change of targets may withdraw from any part of them.
 	fewClusters = 5
+	// NeverHold is the WithdrawalThreshold that holds nothing.
+	NeverHold = 100
 	// guardWindow is the time over which withdrawals are added up.
 	guardWindow = 10 * time.Minute
 )
@@ -78,6 +80,13 @@ func newPlanner(r Request) *planner {
 	for _, c := range r.Matched {
 		p.matched[c.Name] = !r.Withdraw
 	}
+	if r.Current != nil && r.Current.Spec.Paused && !p.paused() {
+		// No agent could confirm anything during the pause.
+		p.delivery.Withdrawals = slices.Clone(p.delivery.Withdrawals)
+		for i := range p.delivery.Withdrawals {
+			p.delivery.Withdrawals[i].At = metav1.NewTime(r.Now)
+		}
+	}
 	p.hold()
 	return p
 }
@@ -85,7 +94,7 @@ func newPlanner(r Request) *planner {
 // hold decides whether a change of targets takes the Secret from too many clusters to go on unconfirmed. Labels are often
 // taken away one after the other, so all that was taken within guardWindow counts.
 func (p *planner) hold() {
-	if p.Withdraw {
+	if p.Withdraw || p.WithdrawalThreshold >= NeverHold {
 		return
 	}
 	had, leaving := 0, 0
@@ -101,6 +110,9 @@ func (p *planner) hold() {
 	before := p.delivery.Guard
 	if before != nil && (before.Waiting || p.Now.Sub(before.At.Time) < guardWindow) {
 		g = *before
+	}
+	if !g.Waiting {
+		g.Clusters = max(g.Clusters, had+g.Taken)
 	}
 	if leaving == 0 {
 		// A change that waited was undone.
@@ -160,8 +172,7 @@ func (p *planner) paused() bool { return p.Handshake.Spec.Paused && !p.removing(
 func (p *planner) retain() bool { return p.Handshake.Spec.DeletionPolicy == v1alpha1.DeletionRetain }
 
 func (p *planner) confirmed(t Target) bool {
-	a := p.Answers[t.Cluster]
-	return a.Ready && a.Applied >= p.delivery.Expected(t)
+	return p.delivery.Confirmed(t, p.Answers[t.Cluster])
 }
 
 // allConfirmed says whether every cluster that is to have the Secret, or keeps it, has it, and there is one. Clusters
@@ -303,6 +314,9 @@ func (p *planner) finish(t Target) []Target {
 		// Somebody has changed the target or its record.
 		t, at = p.withdraw(t), p.Now
 	}
+	if p.removing() && at.Before(p.Handshake.DeletionTimestamp.Time) {
+		at = p.Handshake.DeletionTimestamp.Time
+	}
 	_, answers := p.Answers[t.Cluster]
 	switch {
 	case p.confirmed(t):
@@ -311,6 +325,8 @@ func (p *planner) finish(t Target) []Target {
 	case !answers:
 		// Fleet has made nothing for it, or has removed it already.
 		return nil
+	case p.delivery.KeptFrom > 0 && !p.removing():
+		// An agent that is away has been told to keep the copy when the Bundle goes, so it is waited for.
 	case p.forced() || p.due(at.Add(RemovalTimeout(p.Handshake))):
 		p.out.Unconfirmed = append(p.out.Unconfirmed, t.Cluster)
 		return nil

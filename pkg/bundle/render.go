@@ -7,6 +7,8 @@ import (
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 )
 
 // Request is everything that Render looks at.
@@ -66,13 +68,47 @@ func Render(r Request) (*fleet.Bundle, Outcome) {
 		Targets: fleetTargets(targets, r.Clusters),
 	}
 	if !p.removing() {
-		b.Spec.RolloutStrategy = hs.Spec.RolloutStrategy.DeepCopy()
+		b.Spec.RolloutStrategy = rollout(hs.Spec.RolloutStrategy, targets)
 	}
 	if r.Current != nil {
 		// The API server fills it in. It has no effect without targetRestrictions.
 		b.Spec.TargetCustomizationMode = r.Current.Spec.TargetCustomizationMode
 	}
 	return b, p.out
+}
+
+// rollout is the strategy in Fleet's words. Each cluster that is to remove its copy is in a partition of its own, before
+// all others: otherwise Fleet would hand that on only when the rollout comes to the cluster, or never when no partition
+// matches it.
+func rollout(s *v1alpha1.RolloutStrategy, targets []Target) *fleet.RolloutStrategy {
+	if s == nil {
+		return nil
+	}
+	s = s.DeepCopy()
+	out := &fleet.RolloutStrategy{
+		MaxUnavailable: s.MaxUnavailable, MaxUnavailablePartitions: s.MaxUnavailablePartitions, AutoPartitionSize: s.AutoPartitionSize,
+		AutoPartitionThreshold: number(s.AutoPartitionThreshold), MaxNew: number(s.MaxNew),
+	}
+	if len(s.Partitions) == 0 {
+		return out
+	}
+	all := intstr.FromString("100%")
+	for _, t := range targets {
+		if t.Withdraw {
+			out.Partitions = append(out.Partitions, fleet.Partition{Name: nameWithdraw + "-" + t.Cluster, ClusterName: t.Cluster, MaxUnavailable: &all})
+		}
+	}
+	for _, p := range s.Partitions {
+		out.Partitions = append(out.Partitions, fleet.Partition(p))
+	}
+	return out
+}
+
+func number(n *int32) *int {
+	if n == nil {
+		return nil
+	}
+	return ptr.To(int(*n))
 }
 
 // NameFor is the Name for a handshake as it is now.

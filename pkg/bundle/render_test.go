@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 )
 
@@ -189,4 +190,29 @@ func TestValuesSecretIsOwnedAndSealed(t *testing.T) {
 	assert.Equal(t, "hs-registry-creds-228797a959", s.Name)
 	assert.True(t, metav1.IsControlledBy(s, registryCreds()))
 	assert.Equal(t, sealed.Data, s.Data)
+}
+
+func TestAClusterThatRemovesItsCopyDoesNotWaitForTheRollout(t *testing.T) {
+	s := newStory("a", "b", "c")
+	canary := v1alpha1.RolloutPartition{Name: "canary", ClusterName: "a"}
+	s.Handshake.Spec.RolloutStrategy = &v1alpha1.RolloutStrategy{Partitions: []v1alpha1.RolloutPartition{canary}}
+	s.render(t)
+	assert.Equal(t, []fleet.Partition{fleet.Partition(canary)}, s.Current.Spec.RolloutStrategy.Partitions)
+	apply("a", "b", "c")(s)
+	s.Matched = clusters("a", "c")
+	s.render(t)
+	assert.Equal(t, []fleet.Partition{
+		{Name: "withdraw-b", ClusterName: "b", MaxUnavailable: ptr.To(intstr.FromString("100%"))}, fleet.Partition(canary),
+	}, s.Current.Spec.RolloutStrategy.Partitions)
+	assert.Len(t, s.Handshake.Spec.RolloutStrategy.Partitions, 1, "the handshake's own is not changed")
+}
+
+func TestClustersAreToldApartByRanchersOwnName(t *testing.T) {
+	s := newStory("a", "b")
+	s.Clusters[0].Labels = map[string]string{"management.cattle.io/cluster-name": "c-m-1"}
+	s.render(t)
+	assert.Equal(t, []fleet.BundleTarget{
+		{Name: "deliver", ClusterName: "a", ClusterSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"management.cattle.io/cluster-name": "c-m-1"}}},
+		{Name: "deliver", ClusterName: "b"},
+	}, s.Current.Spec.Targets)
 }

@@ -70,18 +70,23 @@ func fleetTargets(targets []Target, clusters []*fleet.Cluster) []fleet.BundleTar
 	return append(out, last...)
 }
 
+// clusterNameLabel holds the name of a cluster in Rancher's management API.
+const clusterNameLabel = "management.cattle.io/cluster-name"
+
 // naming is how the clusters of a workspace are called.
 type naming struct {
 	// display are the display names by name, and namesakes the names of the others that have a name for display name.
+	// ids are Rancher's own names, which no two clusters share and nobody changes.
+	ids       map[string]string
 	display   map[string]string
 	namesakes map[string][]string
 }
 
 func newNaming(clusters []*fleet.Cluster) naming {
-	n := naming{display: map[string]string{}, namesakes: map[string][]string{}}
+	n := naming{ids: map[string]string{}, display: map[string]string{}, namesakes: map[string][]string{}}
 	for _, c := range clusters {
 		display := c.Labels[target.DisplayNameLabel]
-		n.display[c.Name] = display
+		n.display[c.Name], n.ids[c.Name] = display, c.Labels[clusterNameLabel]
 		if display != c.Name {
 			n.namesakes[display] = append(n.namesakes[display], c.Name)
 		}
@@ -92,8 +97,12 @@ func newNaming(clusters []*fleet.Cluster) naming {
 	return n
 }
 
-// selector tells a cluster from those of another display name; nil when it has no namesake.
+// selector tells a cluster from others: by Rancher's own name for it, or else, where it has a namesake, by its display
+// name.
 func (n naming) selector(cluster string) *metav1.LabelSelector {
+	if id := n.ids[cluster]; id != "" {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{clusterNameLabel: id}}
+	}
 	if len(n.namesakes[cluster]) == 0 {
 		return nil
 	}

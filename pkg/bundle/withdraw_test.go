@@ -60,6 +60,12 @@ func TestClustersLeave(t *testing.T) {
 			{silent("b"), "1: a, b"},
 			{all(answer(Answer{Applied: 1, Ready: true}, "b"), pause(false)), "1: a, b withdraw 2 | next 10m0s"},
 		},
+		"after a pause it has the whole time to confirm": {
+			{nil, "1: a, b"},
+			{all(apply("a", "b"), match("a")), "1: a, b withdraw 2 | next 10m0s"},
+			{all(later(time.Minute), pause(true)), "1: a, b withdraw 2"},
+			{all(later(time.Hour), pause(false)), "1: a, b withdraw 2 | next 10m0s"},
+		},
 		"paused while it is waited for, the wait stands still": {
 			{nil, "1: a, b"},
 			{all(apply("a", "b"), match("a")), "1: a, b withdraw 2 | next 10m0s"},
@@ -143,6 +149,9 @@ func TestAChangeThatWithdrawsFromManyIsHeld(t *testing.T) {
 		},
 		"another threshold holds more": {
 			had, {all(apply(many(6)...), match("c0", "c1", "c2", "c3", "c4"), func(s *story) { s.WithdrawalThreshold = 10 }), "1: c0, c1, c2, c3, c4, c5 | held c5"},
+		},
+		"a threshold of 100 never holds": {
+			had, {all(apply(many(6)...), match(), func(s *story) { s.WithdrawalThreshold = 100 }), "1: c0 withdraw 2, c1 withdraw 2, c2 withdraw 2, c3 withdraw 2, c4 withdraw 2, c5 withdraw 2 | next 10m0s"},
 		},
 		"somebody confirms the current revision": {
 			had, {two, held}, {confirm("r1"), gone},

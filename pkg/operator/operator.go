@@ -147,8 +147,8 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		handshakeV1.FleetHandshake().Informer(): dropManagedFields,
 		fleetV1.Bundle().Informer():             dropStatus,
 		fleetV1.BundleDeployment().Informer():   stripDeployment,
-		fleetV1.Cluster().Informer():            dropManagedFields,
-		fleetV1.ClusterGroup().Informer():       dropManagedFields,
+		fleetV1.Cluster().Informer():            dropStatus,
+		fleetV1.ClusterGroup().Informer():       dropStatus,
 	} {
 		if err := informer.SetTransform(transform); err != nil {
 			return fmt.Errorf("preparing the informers: %w", err)
@@ -170,10 +170,15 @@ func dropManagedFields(o any) (any, error) {
 	return o, nil
 }
 
-// dropStatus empties the status of a Bundle: nothing depends on it, and it is full of Fleet's messages.
+// dropStatus takes out of the status of Fleet's objects what nothing depends on: it is full of Fleet's messages.
 func dropStatus(o any) (any, error) {
-	if b, ok := o.(*fleet.Bundle); ok {
-		b.Status = fleet.BundleStatus{}
+	switch o := o.(type) {
+	case *fleet.Bundle:
+		o.Status = fleet.BundleStatus{}
+	case *fleet.Cluster:
+		o.Status = fleet.ClusterStatus{Namespace: o.Status.Namespace, Agent: o.Status.Agent}
+	case *fleet.ClusterGroup:
+		o.Status = fleet.ClusterGroupStatus{}
 	}
 	return dropManagedFields(o)
 }

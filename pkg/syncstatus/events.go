@@ -2,6 +2,7 @@ package syncstatus
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -21,7 +22,8 @@ func Transitions(old, now v1alpha1.FleetHandshakeStatus, before, rows []v1alpha1
 	say := func(warning bool, reason, format string, args ...any) {
 		events = append(events, Event{warning, reason, fmt.Sprintf(format, args...)})
 	}
-	if now.Revision != old.Revision && now.Revision != "" {
+	was, is := ready(old), ready(now)
+	if now.Revision != old.Revision && now.Revision != "" && is.Reason != v1alpha1.ReasonPaused {
 		say(false, v1alpha1.EventSent, "revision %s is on its way to %s", now.Revision, Number(int(now.Summary.Desired)))
 	}
 	// After a restart the rows that the status leaves out are not known: of these clusters there is nothing to say.
@@ -45,15 +47,19 @@ func Transitions(old, now v1alpha1.FleetHandshakeStatus, before, rows []v1alpha1
 			say(t.warning, t.reason, t.message, Number(len(names)), List(names))
 		}
 	}
-	was, is := ready(old), ready(now)
 	switch {
 	case now.Status == v1alpha1.StateSynced && (old.Status != v1alpha1.StateSynced || old.Revision != now.Revision):
 		say(false, v1alpha1.ReasonSynced, "revision %s has arrived in all of %s", now.Revision, Number(int(now.Summary.Desired)))
 	case (now.Status == v1alpha1.StateError || now.Status == v1alpha1.StateMissing) && (was == nil || was.Reason != is.Reason):
 		say(true, is.Reason, "%s", is.Message)
+	case (was == nil || was.Reason != is.Reason) && slices.Contains(quiet, is.Reason):
+		say(false, is.Reason, "%s", is.Message)
 	}
 	return events
 }
+
+// quiet are the reasons of a handshake on its way that have an event. Of the others the rows or Sent tell.
+var quiet = []string{v1alpha1.ReasonPaused, v1alpha1.ReasonNoTargets, v1alpha1.ReasonRemoving}
 
 func into(state v1alpha1.ClusterState) func(was, is v1alpha1.ClusterState) bool {
 	return func(was, is v1alpha1.ClusterState) bool { return was != state && is == state }

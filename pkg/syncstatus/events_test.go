@@ -127,7 +127,7 @@ func TestEventsOfClustersThatDoNotReport(t *testing.T) {
 			for i := range in.Clusters {
 				in.tell(i, bundle.Target{Withdraw: true, Number: 6})
 			}
-		}, nil},
+		}, []Event{{false, "Removing", "waiting for the confirmation of 8 clusters: c00000, c00001, c00002, c00003, c00004 and 3 more. To stop waiting: kubectl annotate fhs -n fleet-default hs fleethandshake.io/force-delete=true"}}},
 	})
 }
 

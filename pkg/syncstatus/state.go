@@ -104,8 +104,11 @@ func (s *subject) row() v1alpha1.ClusterStatus {
 		r.DisplayName = display
 	}
 	r.State, r.Reason = s.state()
-	if r.State == v1alpha1.ClusterWaitApplied && r.Reason == "" && s.stuck() {
+	if r.State == v1alpha1.ClusterWaitApplied && s.stuck() {
 		r.State, r.Reason = v1alpha1.ClusterStuck, v1alpha1.ClusterNotApplying
+	}
+	if s.triedAgain() && (r.State == v1alpha1.ClusterWaitApplied || r.State == v1alpha1.ClusterOutOfSync) {
+		r.State, r.Reason = s.before.State, s.before.Reason
 	}
 	r.Message = s.message(r)
 	r.Since = metav1.NewTime(s.Now).Rfc3339Copy()
@@ -154,17 +157,17 @@ func (s *subject) state() (v1alpha1.ClusterState, v1alpha1.ClusterReason) {
 	expected := s.delivery.Expected(s.target)
 	handedOn := s.bd.Spec.Options.ForceSyncGeneration >= expected
 	switch {
-	case s.target.Withdraw, irreplaceable(s.bd) && s.Handshake.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate:
+	case !handedOn && s.bd.Spec.Paused && s.Handshake.Spec.Paused:
+		return v1alpha1.ClusterPaused, v1alpha1.ClusterHandshakePaused
+	case !handedOn && s.bd.Spec.Paused:
+		return v1alpha1.ClusterPaused, v1alpha1.ClusterFleetPaused
+	case s.target.Withdraw, irreplaceable(s.bd) && s.Handshake.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate && !s.Handshake.Spec.Paused:
 		return v1alpha1.ClusterWaitApplied, v1alpha1.ClusterRecreating
 	case !upToDate(s.bd) && isFalse(s.bd, fleet.BundleDeploymentConditionDeployed):
 		if irreplaceable(s.bd) {
 			return v1alpha1.ClusterErrApplied, cause(s.bd, fleet.BundleDeploymentConditionDeployed)
 		}
 		return v1alpha1.ClusterErrApplied, v1alpha1.ClusterApplyFailed
-	case !handedOn && s.bd.Spec.Paused && s.Handshake.Spec.Paused:
-		return v1alpha1.ClusterPaused, v1alpha1.ClusterHandshakePaused
-	case !handedOn && s.bd.Spec.Paused:
-		return v1alpha1.ClusterPaused, v1alpha1.ClusterFleetPaused
 	case !handedOn && s.skipped():
 		return v1alpha1.ClusterOutOfSync, v1alpha1.ClusterNotInPartition
 	case !handedOn && (s.staged() || s.bd.Spec.StagedOptions.ForceSyncGeneration >= expected):
@@ -174,7 +177,7 @@ func (s *subject) state() (v1alpha1.ClusterState, v1alpha1.ClusterReason) {
 	case handedOn && refused(s.bd):
 		return v1alpha1.ClusterNotReady, v1alpha1.ClusterInstallRefused
 	case handedOn && upToDate(s.bd) && !s.bd.Status.Ready && s.bd.Status.NonModified:
-		return v1alpha1.ClusterNotReady, ""
+		return v1alpha1.ClusterNotReady, v1alpha1.ClusterInstallRefused
 	case applied(s.bd) < expected:
 		return v1alpha1.ClusterWaitApplied, ""
 	case !s.bd.Status.NonModified:
@@ -193,7 +196,7 @@ func (s *subject) modified() (v1alpha1.ClusterState, v1alpha1.ClusterReason) {
 	switch {
 	case has(func(m fleet.ModifiedStatus) bool { return m.Create && m.Exist }):
 		// Another Bundle has taken it over.
-		return v1alpha1.ClusterConflict, v1alpha1.ClusterSecretExists
+		return v1alpha1.ClusterConflict, v1alpha1.ClusterTakenOver
 	case has(func(m fleet.ModifiedStatus) bool { return m.Create }):
 		return v1alpha1.ClusterModified, v1alpha1.ClusterCopyDeleted
 	}
@@ -228,6 +231,13 @@ func (s *subject) stuck() bool {
 	return s.wakeAt(since.Add(s.StuckAfter))
 }
 
+// triedAgain says whether the cluster has refused the revision, and is just being asked again. Until it answers, it is
+// where it was.
+func (s *subject) triedAgain() bool {
+	return s.before != nil && (s.before.State == v1alpha1.ClusterConflict || s.before.State == v1alpha1.ClusterNotReady) &&
+		s.delivery.Retries > 0 && !s.target.Withdraw && s.target.Number > s.delivery.Since() && applied(s.bd) < s.target.Number
+}
+
 // message is our own: Fleet's can hold secret data.
 func (s *subject) message(r v1alpha1.ClusterStatus) string {
 	at := ""
@@ -255,6 +265,8 @@ func (s *subject) message(r v1alpha1.ClusterStatus) string {
 		return "Fleet's agent reports but does not apply the revision; look into its log in the cluster, and compare " + at
 	case v1alpha1.ClusterSecretExists:
 		return "Secret " + secret + " is there already and is not ours; delete it in the cluster, or set spec.conflictPolicy to Adopt"
+	case v1alpha1.ClusterTakenOver:
+		return "Secret " + secret + " belongs to another Bundle or release now; remove one of the two"
 	case v1alpha1.ClusterInstallRefused, v1alpha1.ClusterApplyFailed:
 		return "the cluster refuses what is to be installed; Fleet's own words are in: " + at
 	case v1alpha1.ClusterImmutable:
@@ -281,7 +293,7 @@ func (s *subject) message(r v1alpha1.ClusterStatus) string {
 func Strip(bd *fleet.BundleDeployment) {
 	bd.ManagedFields, bd.Annotations, bd.OwnerReferences = nil, nil, nil
 	spec, status := bd.Spec, bd.Status
-	bd.Spec = fleet.BundleDeploymentSpec{DeploymentID: spec.DeploymentID, StagedDeploymentID: spec.StagedDeploymentID, Paused: spec.Paused}
+	bd.Spec = fleet.BundleDeploymentSpec{DeploymentID: spec.DeploymentID, StagedDeploymentID: spec.StagedDeploymentID, Paused: spec.Paused, WaitingForValues: spec.WaitingForValues}
 	bd.Spec.Options.ForceSyncGeneration = spec.Options.ForceSyncGeneration
 	bd.Spec.StagedOptions.ForceSyncGeneration = spec.StagedOptions.ForceSyncGeneration
 	bd.Status = fleet.BundleDeploymentStatus{

@@ -64,7 +64,7 @@ var stateCases = map[string]stateCase{
 		in.Deployments = nil
 	}, "Pending", "NotRegistered", "", "the agent of this cluster has never registered with Fleet"},
 	"no partition matches, and Fleet has made nothing": {func(in *Input) {
-		in.Handshake.Spec.RolloutStrategy = &fleet.RolloutStrategy{Partitions: []fleet.Partition{{Name: "p", ClusterGroup: "canary"}}}
+		in.Handshake.Spec.RolloutStrategy = &v1alpha1.RolloutStrategy{Partitions: []v1alpha1.RolloutPartition{{Name: "p", ClusterGroup: "canary"}}}
 		in.Deployments = nil
 	}, "Pending", "NotInPartition", "", "no partition of spec.rolloutStrategy matches this cluster, so Fleet hands nothing on to it; add it to a partition"},
 
@@ -127,13 +127,13 @@ var stateCases = map[string]stateCase{
 		bd.Status.SyncGeneration = ptr.To[int64](3)
 	}, "NotReady", "InstallRefused", "", "the cluster refuses what is to be installed; Fleet's own words are in: " + atDeployment},
 	"applied, and not well": {paris(func(bd *fleet.BundleDeployment) { bd.Status.Ready = false }),
-		"NotReady", "", "r2", ""},
+		"NotReady", "InstallRefused", "r2", "the cluster refuses what is to be installed; Fleet's own words are in: kubectl get bundledeployment -n cluster-paris hs-1 -o yaml"},
 
 	"a foreign Secret is in the way": {paris(func(bd *fleet.BundleDeployment) { refusing(bd, "SecretExists") }),
 		"Conflict", "SecretExists", "", "Secret apps/creds is there already and is not ours; delete it in the cluster, or set spec.conflictPolicy to Adopt"},
 	"another Bundle has taken the copy over": {paris(func(bd *fleet.BundleDeployment) {
 		modifiedCopy(bd, fleet.ModifiedStatus{Create: true, Exist: true})
-	}), "Conflict", "SecretExists", "r2", "Secret apps/creds is there already and is not ours; delete it in the cluster, or set spec.conflictPolicy to Adopt"},
+	}), "Conflict", "TakenOver", "r2", "Secret apps/creds belongs to another Bundle or release now; remove one of the two"},
 
 	"the copy was deleted": {paris(func(bd *fleet.BundleDeployment) { modifiedCopy(bd, fleet.ModifiedStatus{Create: true}) }),
 		"Modified", "CopyDeleted", "r2", "Secret apps/creds was deleted in the cluster; Fleet puts it right"},
@@ -150,7 +150,7 @@ var stateCases = map[string]stateCase{
 	}), "Modified", "CopyDeleted", "r2", "Secret apps/creds was deleted in the cluster; Fleet puts it right"},
 
 	"the rollout has not come to the cluster": {func(in *Input) {
-		in.Handshake.Spec.RolloutStrategy = &fleet.RolloutStrategy{}
+		in.Handshake.Spec.RolloutStrategy = &v1alpha1.RolloutStrategy{}
 		staged(in.Deployments[0], 2)
 		behind(in.Deployments[0])
 	}, "OutOfSync", "RolloutHeld", "r1", "the rollout waits for other clusters first"},
@@ -164,16 +164,16 @@ var stateCases = map[string]stateCase{
 		behind(in.Deployments[0])
 	}, "OutOfSync", "RolloutHeld", "r1", "the rollout waits for other clusters first"},
 	"no partition matches": {func(in *Input) {
-		in.Handshake.Spec.RolloutStrategy = &fleet.RolloutStrategy{Partitions: []fleet.Partition{{Name: "p", ClusterGroup: "canary"}}}
+		in.Handshake.Spec.RolloutStrategy = &v1alpha1.RolloutStrategy{Partitions: []v1alpha1.RolloutPartition{{Name: "p", ClusterGroup: "canary"}}}
 		behind(in.Deployments[0])
 	}, "OutOfSync", "NotInPartition", "r1", "no partition of spec.rolloutStrategy matches this cluster, so Fleet hands nothing on to it; add it to a partition"},
 	"a partition matches, and its turn has not come": {func(in *Input) {
-		in.Handshake.Spec.RolloutStrategy = &fleet.RolloutStrategy{Partitions: []fleet.Partition{{Name: "p", ClusterGroup: "canary"}}}
+		in.Handshake.Spec.RolloutStrategy = &v1alpha1.RolloutStrategy{Partitions: []v1alpha1.RolloutPartition{{Name: "p", ClusterGroup: "canary"}}}
 		in.InPartition = map[string]bool{in.Clusters[0].Name: true}
 		behind(in.Deployments[0])
 	}, "OutOfSync", "RolloutHeld", "r1", "the rollout waits for other clusters first"},
 	"a partition matches, and has had its turn": {func(in *Input) {
-		in.Handshake.Spec.RolloutStrategy = &fleet.RolloutStrategy{Partitions: []fleet.Partition{{Name: "p", ClusterGroup: "canary"}}}
+		in.Handshake.Spec.RolloutStrategy = &v1alpha1.RolloutStrategy{Partitions: []v1alpha1.RolloutPartition{{Name: "p", ClusterGroup: "canary"}}}
 		in.InPartition = map[string]bool{in.Clusters[0].Name: true}
 		waiting(in.Deployments[0])
 	}, "WaitApplied", "", "r1", ""},

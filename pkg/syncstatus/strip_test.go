@@ -95,7 +95,7 @@ func TestStripTakesAwayEveryWordOfFleet(t *testing.T) {
 		Namespace: "cluster-paris", Name: "hs-1", UID: "u1", ResourceVersion: "9", Generation: 4, Finalizers: []string{"f"},
 		Labels: map[string]string{fleet.ClusterNamespaceLabel: "fleet-default", fleet.ClusterLabel: "paris"},
 	}}
-	want.Spec = fleet.BundleDeploymentSpec{DeploymentID: "id3", StagedDeploymentID: "id4", Paused: true}
+	want.Spec = fleet.BundleDeploymentSpec{DeploymentID: "id3", StagedDeploymentID: "id4", Paused: true, WaitingForValues: true}
 	want.Spec.Options.ForceSyncGeneration, want.Spec.StagedOptions.ForceSyncGeneration = 3, 3
 	want.Status = fleet.BundleDeploymentStatus{
 		AppliedDeploymentID: "id2", SyncGeneration: ptr.To[int64](3), Ready: true, NonModified: true,

@@ -1,6 +1,7 @@
 package syncstatus
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -93,7 +94,7 @@ func TestStuck(t *testing.T) {
 			change: func(in *Input) { appliedNumber(in.Deployments[0], 3) }},
 		"the cluster was Stuck, and does not report now": {sent: at(1, 0, 0).Time, before: was("Stuck", at(1, 10, 0)), state: "Offline", since: at(3, 4, 5),
 			change: func(in *Input) { silent(in.Clusters[0]) }},
-		"the copy is being recreated": {sent: at(1, 0, 0).Time, before: was("WaitApplied", at(1, 0, 0)), state: "WaitApplied", since: at(1, 0, 0),
+		"the copy is being recreated": {sent: at(1, 0, 0).Time, before: was("WaitApplied", at(1, 0, 0)), state: "Stuck", since: at(3, 4, 5),
 			change: func(in *Input) { in.tell(0, bundle.Target{Withdraw: true, Number: 5}) }},
 		"the agent tries, and fails": {sent: at(1, 0, 0).Time, before: was("ErrApplied", at(1, 0, 0)), state: "ErrApplied", since: at(1, 0, 0),
 			change: func(in *Input) { irreplaceableCopy(in.Deployments[0], "") }},
@@ -195,4 +196,26 @@ func TestOfflineAtOfAClusterThatNeverReported(t *testing.T) {
 	assert.Equal(t, at(1, 45, 0).Time, OfflineAt(c, 45*time.Minute))
 	c.Status.Agent.LastSeen = at(2, 0, 0)
 	assert.Equal(t, at(2, 45, 0).Time, OfflineAt(c, 45*time.Minute))
+}
+
+func TestAClusterThatRefusesStaysWhereItIsWhileItIsAskedAgain(t *testing.T) {
+	in := input("paris")
+	refusing(in.Deployments[0], "SecretExists")
+	first := Aggregate(in)
+	assert.Equal(t, v1alpha1.ClusterConflict, first.Rows[0].State)
+
+	// The next attempt is on its way, and the agent has not answered yet.
+	record := in.Bundle.Annotations[v1alpha1.AnnotationDelivery]
+	in.Bundle.Annotations[v1alpha1.AnnotationDelivery] = strings.Replace(record, `"last":9`, `"last":9,"retries":1`, 1)
+	in.tell(0, bundle.Target{Number: 7})
+	in.Before, in.Now = first.Rows, in.Now.Add(time.Minute)
+	again := Aggregate(in)
+	assert.Equal(t, first.Rows, again.Rows)
+
+	// It is applied.
+	handedOn(in.Deployments[0], 7)
+	appliedNumber(in.Deployments[0], 7)
+	in.Deployments[0].Status.Conditions, in.Deployments[0].Status.Ready, in.Deployments[0].Status.NonModified = nil, true, true
+	in.Before = again.Rows
+	assert.Equal(t, v1alpha1.ClusterSynced, Aggregate(in).Rows[0].State)
 }

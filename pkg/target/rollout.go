@@ -16,7 +16,7 @@ var percentage = regexp.MustCompile(`^(100|[0-9]{1,2}([.][0-9]+)?)%$`)
 // InPartitions returns the names of the clusters that some partition of a rollout matches. Fleet hands nothing on to the
 // others (Fleet 0.16.0, internal/cmd/controller/target/rollout.go). An error names the field that Fleet could not work
 // with, and says what to write instead.
-func InPartitions(rollout *fleet.RolloutStrategy, clusters []*fleet.Cluster, groups []*fleet.ClusterGroup) (map[string]bool, error) {
+func InPartitions(rollout *v1alpha1.RolloutStrategy, clusters []*fleet.Cluster, groups []*fleet.ClusterGroup) (map[string]bool, error) {
 	if rollout == nil {
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
@@ -30,15 +31,15 @@ func (h *handler) currentBundle(hs *v1alpha1.FleetHandshake) (*fleet.Bundle, *sy
 		return nil, nil, fmt.Errorf("reading bundle %s/%s: %w", hs.Namespace, name, err)
 	}
 	found := err == nil
-	m, _ := h.memo(hs)
+	m := h.memo(hs)
 	switch {
-	case found && m.written != nil && m.written.Name == name && newer(m.written, cached):
-		return m.written, nil, nil
+	case found && m.written[name] != nil && newer(m.written[name], cached):
+		return m.written[name], nil, nil
 	case found && metav1.IsControlledBy(cached, hs):
 		return cached, nil, nil
 	case found:
 		return nil, nameTaken("Bundle", hs.Namespace, name), nil
-	case m.written == nil || m.written.Name != name:
+	case m.written[name] == nil:
 		return nil, nil, nil
 	}
 	// Written before and not in the cache: either the cache is behind, or it was deleted, or its label was.
@@ -71,19 +72,15 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 			if problem != nil || liveErr != nil {
 				return nil, problem, liveErr
 			}
-			h.remember(hs, func(m *memo) { m.written = live })
+			h.wroteBundle(hs, desired.Name, live)
 		}
 		h.metrics.wrote(err)
 		if err != nil {
 			return nil, nil, fmt.Errorf("creating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 		}
 		log.Info("bundle created")
-		h.remember(hs, func(m *memo) { m.written = created })
+		h.wroteBundle(hs, desired.Name, created)
 		return created, nil, nil
-	}
-	if !current.DeletionTimestamp.IsZero() {
-		// Somebody deletes it by hand. It is created again when it is gone.
-		return current, nil, nil
 	}
 	changed := current.DeepCopy()
 	changed.Spec = desired.Spec
@@ -104,7 +101,7 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 			return nil, problem, liveErr
 		}
 		if live == nil || live.Generation != changed.Generation || live.UID != changed.UID {
-			h.remember(hs, func(m *memo) { m.written = live })
+			h.wroteBundle(hs, desired.Name, live)
 			err = apierrors.NewConflict(fleet.SchemeGroupVersion.WithResource("bundles").GroupResource(), desired.Name, errors.New(lostRace))
 		}
 	}
@@ -112,7 +109,7 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 	}
 	log.Info("bundle updated")
-	h.remember(hs, func(m *memo) { m.written = updated })
+	h.wroteBundle(hs, desired.Name, updated)
 	return updated, nil, nil
 }
 
@@ -134,15 +131,15 @@ func patchOf(changed *fleet.Bundle) ([]byte, error) {
 	})
 }
 
-// deleteObsolete deletes the Bundles and values Secrets of this handshake, but for those of the name to keep.
-func (h *handler) deleteObsolete(hs *v1alpha1.FleetHandshake, keep string) error {
+// deleteAll deletes the Bundles and values Secrets of this handshake, but for those of the names to keep.
+func (h *handler) deleteAll(hs *v1alpha1.FleetHandshake, keep ...string) error {
 	bundles, err := h.Bundles.Cache().GetByIndex(v1alpha1.LabelHandshake, string(hs.UID))
 	if err != nil {
 		return fmt.Errorf("listing the bundles of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
 	}
 	log := logrus.WithField("handshake", hs.Namespace+"/"+hs.Name)
 	for _, b := range bundles {
-		if b.Name == keep || !b.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(b, hs) {
+		if slices.Contains(keep, b.Name) || !b.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(b, hs) {
 			continue
 		}
 		if err := h.Bundles.Delete(b.Namespace, b.Name, metav1.NewPreconditionDeleteOptions(string(b.UID))); err != nil && !apierrors.IsNotFound(err) {
@@ -151,7 +148,7 @@ func (h *handler) deleteObsolete(hs *v1alpha1.FleetHandshake, keep string) error
 		log.WithField("bundle", b.Name).Info("obsolete bundle deleted")
 	}
 	for _, name := range h.Secrets.Of(hs) {
-		if name == keep {
+		if slices.Contains(keep, name) {
 			continue
 		}
 		secret, err := h.Secrets.Get(h.ctx, hs.Namespace, name)

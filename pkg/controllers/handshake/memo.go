@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"maps"
 	"strings"
 	"time"
 
@@ -21,13 +22,16 @@ type memo struct {
 	seen    versions
 	content *content
 	problem *syncstatus.Problem
-	// written and status are the Bundle and the handshake as the operator wrote them last: the cache may be behind.
-	written *fleet.Bundle
+	// written are the Bundles by name, and status is the handshake, as the operator wrote them last: the cache may be
+	// behind.
+	written map[string]*fleet.Bundle
 	status  *v1alpha1.FleetHandshake
 	// statusAt is when status was written.
 	statusAt time.Time
 	// last is what the handshake looked like last, whether it was written or not; nil after a restart.
 	last *syncstatus.Result
+	// starved is since when BundleDeployments have been waiting for their values.
+	starved map[types.UID]time.Time
 	// unsynced is since when clusters have not been Synced.
 	unsynced map[types.NamespacedName]time.Time
 }
@@ -50,11 +54,30 @@ func keyOf(hs *v1alpha1.FleetHandshake) types.NamespacedName {
 	return types.NamespacedName{Namespace: hs.Namespace, Name: hs.Name}
 }
 
-func (h *handler) memo(hs *v1alpha1.FleetHandshake) (memo, bool) {
+// memo is empty when nothing is remembered of the handshake.
+func (h *handler) memo(hs *v1alpha1.FleetHandshake) memo {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	m, ok := h.memos[keyOf(hs)]
-	return m, ok && m.uid == hs.UID
+	m := h.memos[keyOf(hs)]
+	if m.uid != hs.UID {
+		return memo{}
+	}
+	return m
+}
+
+// wroteBundle remembers a Bundle as it was written; nil when it is gone. Its status is Fleet's, and not kept.
+func (h *handler) wroteBundle(hs *v1alpha1.FleetHandshake, name string, b *fleet.Bundle) {
+	if b != nil {
+		b.Status = fleet.BundleStatus{}
+	}
+	h.remember(hs, func(m *memo) {
+		written := maps.Clone(m.written)
+		if written == nil {
+			written = map[string]*fleet.Bundle{}
+		}
+		written[name] = b
+		m.written = written
+	})
 }
 
 // remember changes what is remembered of a handshake.
@@ -71,7 +94,7 @@ func (h *handler) remember(hs *v1alpha1.FleetHandshake, change func(*memo)) {
 
 // newest is the handshake as it is now, even when the cache is behind our last write of its status.
 func (h *handler) newest(cached *v1alpha1.FleetHandshake) *v1alpha1.FleetHandshake {
-	if m, ok := h.memo(cached); ok && m.status != nil && newer(m.status, cached) {
+	if m := h.memo(cached); m.status != nil && newer(m.status, cached) {
 		return m.status
 	}
 	return cached

@@ -84,7 +84,7 @@ func (h *handler) onChange(key string, hs *v1alpha1.FleetHandshake) (*v1alpha1.F
 		act = h.remove
 	}
 	out, err := act(hs)
-	if err != nil && !apierrors.IsConflict(err) {
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
 		h.metrics.errors.Inc()
 	}
 	return out, err

@@ -8,14 +8,15 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// hold puts our finalizer on a handshake, before anything is sent for it.
-func (h *handler) hold(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
+// addFinalizer puts our finalizer on a handshake, before anything is sent for it.
+func (h *handler) addFinalizer(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
 	if slices.Contains(hs.Finalizers, v1alpha1.Finalizer) {
 		return hs, nil
 	}
@@ -69,6 +70,8 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 	}
 	log := logrus.WithField("handshake", hs.Namespace+"/"+hs.Name)
 	if v.current == nil || !v.current.DeletionTimestamp.IsZero() {
+		// Somebody was quicker, for example the garbage collector in a foreground deletion.
+		h.recordOutcome(hs, bundle.Outcome{Unconfirmed: namesOf(v.deployments)})
 		log.Info("handshake released: there is no bundle to withdraw")
 		return h.release(hs)
 	}
@@ -78,21 +81,45 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 	} else {
 		err = h.withdraw(v)
 	}
-	switch {
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		log.Info("handshake released: its namespace is being deleted")
 		return h.release(hs)
-	case err != nil:
-		v.problem = writeRefused(hs, err)
-		if v.problem == nil {
+	}
+	if err != nil {
+		if v.problem = writeRefused(hs, err); v.problem == nil {
 			return hs, err
 		}
+	}
+	switch {
+	case v.problem != nil && h.waitIsOver(hs):
+		h.recordOutcome(hs, bundle.Outcome{Unconfirmed: namesOf(v.deployments)})
+		log.WithField("reason", v.problem.Reason).Warn("handshake released: its bundle cannot be changed")
+		return h.release(hs)
 	case v.problem == nil && v.outcome.Done:
 		log.Info("handshake released: no cluster has to be waited for")
 		return h.release(hs)
 	}
+	if v.problem != nil {
+		h.wakeAt(hs, hs.DeletionTimestamp.Add(bundle.RemovalTimeout(hs)))
+	}
 	written, statusErr := h.report(v)
 	return written, errors.Join(err, statusErr)
+}
+
+// waitIsOver says whether nobody is to be waited for any longer.
+func (h *handler) waitIsOver(hs *v1alpha1.FleetHandshake) bool {
+	return hs.Annotations[v1alpha1.AnnotationForceDelete] == "true" ||
+		!h.Clock.Now().Before(hs.DeletionTimestamp.Add(bundle.RemovalTimeout(hs)))
+}
+
+// namesOf are the names of the clusters of BundleDeployments.
+func namesOf(deployments []*fleet.BundleDeployment) []string {
+	var names []string
+	for _, bd := range deployments {
+		names = append(names, bd.Labels[fleet.ClusterLabel])
+	}
+	slices.Sort(names)
+	return names
 }
 
 // withdraw tells all clusters to remove their copy.
@@ -120,7 +147,7 @@ func (h *handler) retain(v *view) error {
 	}
 	kept := sentBefore(values)
 	if kept == nil {
-		kept = &content{hash: v.current.Spec.ValuesHash, revision: bundle.DeliveryOf(v.current).Revision(), names: []string{v.hs.Spec.SecretName}}
+		kept = contentOf(v.current)
 	}
 	return h.write(v, kept, true)
 }

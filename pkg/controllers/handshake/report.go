@@ -20,7 +20,7 @@ const statusInterval = time.Second
 // report says what there is to say of a handshake: status, events, metrics, log. It also sees to it that the handshake
 // is looked at again when time alone changes something.
 func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
-	m, _ := h.memo(v.hs)
+	m := h.memo(v.hs)
 	last := m.last
 	if last == nil {
 		last = &syncstatus.Result{Status: v.hs.Status, Rows: v.hs.Status.Clusters}
@@ -31,6 +31,9 @@ func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
 		InPartition: v.inPartition, Withdraw: v.withdrawn, Before: last.Rows, Problem: v.problem, Held: v.outcome.Held,
 		OfflineAfter: h.Limits.OfflineAfter, StuckAfter: h.Limits.StuckAfter, MissingGrace: h.Limits.MissingGrace, Now: now,
 	})
+	if v.problem != nil && v.problem.Reason == v1alpha1.ReasonNameTaken {
+		h.Handshakes.EnqueueAfter(v.hs.Namespace, v.hs.Name, later)
+	}
 	h.wakeAt(v.hs, v.outcome.Next)
 	h.wakeAt(v.hs, result.Next)
 	h.remember(v.hs, func(m *memo) {
@@ -40,7 +43,8 @@ func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
 		h.event(v.hs, e)
 	}
 	sent := bundle.DeliveryOf(v.current).SentAt()
-	if before := last.Status.LastSyncedAt; result.Status.Status == v1alpha1.StateSynced && (before == nil || before.Time.Before(sent)) {
+	// The status holds whole seconds.
+	if before := last.Status.LastSyncedAt; result.Status.Status == v1alpha1.StateSynced && (before == nil || before.Time.Before(sent.Truncate(time.Second))) {
 		h.metrics.propagation.Observe(now.Sub(sent).Seconds())
 	}
 	if last.Status.Status != result.Status.Status {
@@ -79,7 +83,11 @@ func (h *handler) recordOutcome(hs *v1alpha1.FleetHandshake, o bundle.Outcome) {
 		h.event(hs, syncstatus.Event{Reason: v1alpha1.EventWithdrawn, Message: fmt.Sprintf("the Secret was removed from %s: %s", syncstatus.Number(n), syncstatus.List(o.Withdrawn))})
 	}
 	if n := len(o.Unconfirmed); n > 0 {
-		h.event(hs, syncstatus.Event{Warning: true, Reason: v1alpha1.EventNotConfirmed, Message: fmt.Sprintf("not waiting any longer for the confirmation of %s: %s. Each acts on it when its agent is back", syncstatus.Number(n), syncstatus.List(o.Unconfirmed))})
+		then := "Each removes its copy when its agent is back"
+		if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
+			then = "Each may remove its copy when its agent is back, because it has not learnt that it has to keep it"
+		}
+		h.event(hs, syncstatus.Event{Warning: true, Reason: v1alpha1.EventNotConfirmed, Message: fmt.Sprintf("not waiting any longer for the confirmation of %s: %s. %s", syncstatus.Number(n), syncstatus.List(o.Unconfirmed), then)})
 		logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "clusters": o.Unconfirmed}).Warn("clusters have not confirmed a removal")
 	}
 }
@@ -89,7 +97,7 @@ func (h *handler) writeStatus(hs *v1alpha1.FleetHandshake, status v1alpha1.Fleet
 	if equality.Semantic.DeepEqual(hs.Status, status) {
 		return hs, nil
 	}
-	m, _ := h.memo(hs)
+	m := h.memo(hs)
 	if wait := statusInterval - time.Since(m.statusAt); wait > 0 {
 		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, wait)
 		return hs, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
+	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,7 +32,7 @@ func public(s bundle.Sealed) *content {
 func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Problem, error) {
 	seen := h.versions(hs)
 	// A Secret that the watch does not know may be of a type that is not watched: it is looked for each time.
-	if m, ok := h.memo(hs); ok && m.seen == seen && seen.source != "" {
+	if m := h.memo(hs); m.seen == seen && seen.source != "" {
 		return m.content, m.problem, nil
 	}
 	values, problem, err := h.readValues(hs)
@@ -178,6 +179,17 @@ func nameTaken(kind, namespace, name string) *syncstatus.Problem {
 		State: v1alpha1.StateError, Reason: v1alpha1.ReasonNameTaken,
 		Message: fmt.Sprintf("%s %s/%s is there already and is not owned by this FleetHandshake; restore its owner reference if somebody removed it, delete it if it is foreign (deleting a Bundle removes what it has deployed), or give the FleetHandshake another name", kind, namespace, name),
 	}
+}
+
+// contentOf is what a Bundle says of its values, when the values Secret cannot be read.
+func contentOf(b *fleet.Bundle) *content {
+	c := &content{hash: b.Spec.ValuesHash, revision: bundle.DeliveryOf(b).Revision()}
+	if b.Spec.Diff != nil {
+		for _, p := range b.Spec.Diff.ComparePatches {
+			c.names = append(c.names, p.Name)
+		}
+	}
+	return c
 }
 
 // sentBefore is what an existing values Secret holds.

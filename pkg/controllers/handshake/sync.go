@@ -3,6 +3,7 @@ package handshake
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
@@ -24,6 +25,8 @@ type view struct {
 	deployments []*fleet.BundleDeployment
 	problem     *syncstatus.Problem
 	outcome     bundle.Outcome
+	// moved is true when the Bundle is one of another target namespace: to leave it is no loss.
+	moved bool
 	// withdrawn is true when no cluster is to have the Secret any more.
 	withdrawn bool
 }
@@ -31,12 +34,15 @@ type view struct {
 // sync is one reconcile: gather, decide, act, status. It can be stopped between any two writes: the next sync finds
 // what was written and goes on from there.
 func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
-	hs, err := h.hold(hs)
+	hs, err := h.addFinalizer(hs)
 	if err != nil {
 		return hs, err
 	}
 	v, err := h.gather(hs)
 	if err != nil {
+		return hs, err
+	}
+	if err := h.feed(v); err != nil {
 		return hs, err
 	}
 	var failed error
@@ -46,9 +52,6 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 				return hs, failed
 			}
 		}
-	}
-	if v.problem != nil && v.problem.Reason == v1alpha1.ReasonNameTaken {
-		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, later)
 	}
 	written, err := h.report(v)
 	return written, errors.Join(failed, err)
@@ -65,11 +68,11 @@ func (h *handler) gather(hs *v1alpha1.FleetHandshake) (*view, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the cluster groups of namespace %s: %w", hs.Namespace, err)
 	}
-	if v.matched, err = target.Match(hs.Spec.Targets, v.clusters, groups); err != nil {
-		v.problem = invalid(v1alpha1.ReasonInvalidTarget, "spec", err)
-	}
 	if v.inPartition, err = target.InPartitions(hs.Spec.RolloutStrategy, v.clusters, groups); err != nil {
-		v.problem = invalid(v1alpha1.ReasonInvalidRolloutStrategy, "spec.rolloutStrategy", err)
+		v.problem = invalid(v1alpha1.ReasonInvalidRolloutStrategy, "spec.rolloutStrategy: ", err)
+	}
+	if v.matched, err = target.Match(hs.Spec.Targets, v.clusters, groups); err != nil {
+		v.problem = invalid(v1alpha1.ReasonInvalidTarget, "spec.", err)
 	}
 	current, taken, err := h.currentBundle(hs)
 	if err != nil {
@@ -78,12 +81,12 @@ func (h *handler) gather(hs *v1alpha1.FleetHandshake) (*view, error) {
 	if v.current = current; v.problem == nil {
 		v.problem = taken
 	}
-	v.deployments, err = h.deployments(current)
+	v.deployments, err = h.deployments(hs.Namespace, bundle.NameFor(hs))
 	return v, err
 }
 
 func invalid(reason, field string, err error) *syncstatus.Problem {
-	return &syncstatus.Problem{State: v1alpha1.StateError, Reason: reason, Message: fmt.Sprintf("%s.%v; correct it. Until then nothing is changed in the clusters", field, err)}
+	return &syncstatus.Problem{State: v1alpha1.StateError, Reason: reason, Message: fmt.Sprintf("%s%v; correct it. Until then nothing is changed in the clusters", field, err)}
 }
 
 // writeRefused makes a problem of an error that a retry alone will not mend. The API server's own text is left to the
@@ -112,6 +115,10 @@ func (h *handler) deliver(v *view) error {
 	if content == nil {
 		return nil
 	}
+	if problem != nil && (problem.Reason != v1alpha1.ReasonSecretNotFound || !slices.Equal(content.names, []string{v.hs.Spec.SecretName})) {
+		// Who has what was sent before keeps it, and nobody else gets it: it may not be what the spec speaks of now.
+		v.matched = alreadyTargeted(v.current, v.matched)
+	}
 	if err := h.write(v, content, false); err != nil {
 		return err
 	}
@@ -119,7 +126,16 @@ func (h *handler) deliver(v *view) error {
 		// What it replaces stays until it is there again.
 		return nil
 	}
-	return errors.Join(h.confirmationUsed(v), h.deleteObsolete(v.hs, v.current.Name))
+	return errors.Join(h.confirmationUsed(v), h.moveOut(v))
+}
+
+// alreadyTargeted are the clusters that a Bundle names.
+func alreadyTargeted(b *fleet.Bundle, clusters []*fleet.Cluster) []*fleet.Cluster {
+	targets := bundle.TargetsOf(b)
+	return slices.DeleteFunc(slices.Clone(clusters), func(c *fleet.Cluster) bool {
+		_, named := targets[c.Name]
+		return !named
+	})
 }
 
 // clear withdraws from all clusters, and then deletes the Bundle and the values Secret.
@@ -130,7 +146,7 @@ func (h *handler) clear(v *view) error {
 		}
 	}
 	v.current = nil
-	return h.deleteObsolete(v.hs, "")
+	return h.deleteAll(v.hs)
 }
 
 // sourceIsGone says whether the copies have to go because the Secret has.
@@ -141,11 +157,21 @@ func (h *handler) sourceIsGone(hs *v1alpha1.FleetHandshake, problem *syncstatus.
 
 // write renders the Bundle and brings it in step.
 func (h *handler) write(v *view, c *content, withdraw bool) error {
+	if v.current != nil && !v.current.DeletionTimestamp.IsZero() {
+		// Somebody deletes it by hand. It is created again when it is gone.
+		return nil
+	}
 	desired, outcome := bundle.Render(bundle.Request{
 		Handshake: v.hs, Current: v.current, Hash: c.hash, Revision: c.revision, Names: c.names, Withdraw: withdraw,
 		Clusters: v.clusters, Matched: v.matched, Answers: syncstatus.Answers(v.hs.Namespace, v.deployments),
-		WithdrawalThreshold: h.Limits.WithdrawalThreshold, Now: h.Clock.Now(),
+		WithdrawalThreshold: h.threshold(v), Now: h.Clock.Now(),
 	})
+	if outcome.Done && !v.hs.DeletionTimestamp.IsZero() {
+		// It goes now. A last change would only hand on what somebody has held back.
+		v.outcome = outcome
+		h.recordOutcome(v.hs, outcome)
+		return nil
+	}
 	written, taken, err := h.writeBundle(v.hs, v.current, desired)
 	if err != nil {
 		return err
@@ -159,20 +185,25 @@ func (h *handler) write(v *view, c *content, withdraw bool) error {
 	return nil
 }
 
-func (h *handler) deployments(b *fleet.Bundle) ([]*fleet.BundleDeployment, error) {
-	if b == nil {
-		return nil, nil
+func (h *handler) threshold(v *view) int {
+	if v.moved {
+		return bundle.NeverHold
 	}
-	found, err := h.Deployments.Cache().GetByIndex(indexByBundle, b.Namespace+"/"+b.Name)
+	return h.Limits.WithdrawalThreshold
+}
+
+// deployments are those of a Bundle, also when it is gone and they are not yet.
+func (h *handler) deployments(namespace, name string) ([]*fleet.BundleDeployment, error) {
+	found, err := h.Deployments.Cache().GetByIndex(indexByBundle, namespace+"/"+name)
 	if err != nil {
-		return nil, fmt.Errorf("listing the bundle deployments of %s/%s: %w", b.Namespace, b.Name, err)
+		return nil, fmt.Errorf("listing the bundle deployments of %s/%s: %w", namespace, name, err)
 	}
 	return found, nil
 }
 
 // wakeAt wakes the handshake at a time; the zero time is never.
 func (h *handler) wakeAt(hs *v1alpha1.FleetHandshake, at time.Time) {
-	if wait := at.Sub(h.Clock.Now()); !at.IsZero() && wait > 0 {
-		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, wait)
+	if !at.IsZero() {
+		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, max(0, at.Sub(h.Clock.Now())))
 	}
 }

@@ -20,7 +20,7 @@ const (
 	// soon is the delay of a wake-up by a Secret: short, because a rotation waits for it, and long enough to make
 	// one of several writes in a row.
 	soon = 10 * time.Millisecond
-	// shortly is the delay of all others: a rollout makes many events for one handshake.
+	// shortly is the delay of most others: a rollout makes many events for one handshake.
 	shortly = 100 * time.Millisecond
 	// later is when a name that somebody else has taken is looked at again: a foreign Bundle is not watched.
 	later = time.Minute
@@ -113,13 +113,22 @@ func (h *handler) deploymentChanged(_, now metav1.Object) {
 		// Without its Bundle nothing depends on it any more; when the Bundle arrives, that wakes the handshake.
 		return
 	}
-	h.wakeOwner(b)
+	h.wakeOwner(b, h.rolloutDelay(b))
+}
+
+// rolloutDelay is how long to wait after the answer of one cluster. Where there are many, more answers come at once, and
+// the status is not written more often anyway.
+func (h *handler) rolloutDelay(b *fleet.Bundle) time.Duration {
+	if len(b.Spec.Targets) > syncstatus.MaxRows {
+		return statusInterval
+	}
+	return shortly
 }
 
 // bundleChanged wakes the handshake of a Bundle. What Fleet writes into the status of a Bundle does not matter here.
 func (h *handler) bundleChanged(old, now metav1.Object) {
 	if old == nil || old.GetGeneration() != now.GetGeneration() || !sameMeta(old, now) || !now.GetDeletionTimestamp().Equal(old.GetDeletionTimestamp()) {
-		h.wakeOwner(now)
+		h.wakeOwner(now, shortly)
 	}
 }
 
@@ -150,9 +159,9 @@ func (h *handler) reportsAgain(old, now metav1.Object) bool {
 	return before.Status.Namespace != after.Status.Namespace || offline(before) && !offline(after)
 }
 
-func (h *handler) wakeOwner(b metav1.Object) {
+func (h *handler) wakeOwner(b metav1.Object, delay time.Duration) {
 	owner := metav1.GetControllerOfNoCopy(b)
 	if owner != nil && owner.Kind == "FleetHandshake" {
-		h.Handshakes.EnqueueAfter(b.GetNamespace(), owner.Name, shortly)
+		h.Handshakes.EnqueueAfter(b.GetNamespace(), owner.Name, delay)
 	}
 }

@@ -80,7 +80,7 @@ const (
 )
 
 // ClusterReason is why a cluster is in its state.
-// +kubebuilder:validation:Enum=NotRegistered;NotInPartition;RolloutHeld;HandshakePaused;ClusterPaused;AgentSilent;NotApplying;SecretExists;InstallRefused;ApplyFailed;Immutable;TypeChanged;Recreating;CopyDeleted;CopyEdited
+// +kubebuilder:validation:Enum=NotRegistered;NotInPartition;RolloutHeld;HandshakePaused;ClusterPaused;AgentSilent;NotApplying;SecretExists;TakenOver;InstallRefused;ApplyFailed;Immutable;TypeChanged;Recreating;CopyDeleted;CopyEdited
 type ClusterReason string
 
 const (
@@ -100,6 +100,8 @@ const (
 	ClusterNotApplying ClusterReason = "NotApplying"
 	// ClusterSecretExists says that a Secret of that name is there that is not ours.
 	ClusterSecretExists ClusterReason = "SecretExists"
+	// ClusterTakenOver says that the copy belongs to another Bundle or Helm release now.
+	ClusterTakenOver ClusterReason = "TakenOver"
 	// ClusterInstallRefused says that the cluster has refused the install for another reason.
 	ClusterInstallRefused ClusterReason = "InstallRefused"
 	// ClusterApplyFailed says that the agent could not apply it.

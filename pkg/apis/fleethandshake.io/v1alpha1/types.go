@@ -2,7 +2,6 @@
 package v1alpha1
 
 import (
-	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -106,7 +105,7 @@ type FleetHandshakeSpec struct {
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
 	// missingSourcePolicy says what happens to the copies when the Secret is deleted on the hub. Keep leaves them.
-	// Remove removes them, once the Secret has been missing for a minute.
+	// Remove removes them, once the Secret has been missing for a while: --missing-grace of the operator, a minute.
 	// +optional
 	// +kubebuilder:default=Keep
 	MissingSourcePolicy MissingSourcePolicy `json:"missingSourcePolicy,omitempty"`
@@ -117,14 +116,12 @@ type FleetHandshakeSpec struct {
 	// +kubebuilder:default="10m"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')",message="removalTimeout must be a duration, for example 10m or 1h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('0s')",message="removalTimeout must be a duration, for example 10m or 1h"
 	RemovalTimeout *metav1.Duration `json:"removalTimeout,omitempty"`
 
-	// rolloutStrategy is Fleet's own: it stages a change over partitions of the clusters. A change reaches one
-	// partition after the other, and waits while too many clusters of a partition do not have it. Clusters that no
-	// partition matches get nothing.
+	// rolloutStrategy stages a change over partitions of the clusters, as Fleet does it for Bundles.
 	// +optional
-	RolloutStrategy *fleet.RolloutStrategy `json:"rolloutStrategy,omitempty"`
+	RolloutStrategy *RolloutStrategy `json:"rolloutStrategy,omitempty"`
 }
 
 // ConflictPolicy says what happens to a Secret that is in the way.
@@ -233,7 +230,7 @@ type FleetHandshakeStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Bundles []BundleReference `json:"bundles,omitempty"`
 
-	// summary counts all matched clusters.
+	// summary counts all clusters, also those without a row.
 	// +optional
 	Summary ClusterSummary `json:"summary,omitzero"`
 
@@ -241,7 +238,8 @@ type FleetHandshakeStatus struct {
 	// +optional
 	Display Display `json:"display,omitzero"`
 
-	// clusters has one row for each matched cluster: those that are not Synced first, then by namespace and name.
+	// clusters has one row for each cluster that is to have the Secret, or is to remove it: those that are not Synced
+	// first, then by namespace and name.
 	// At most 100 rows.
 	// +optional
 	// +listType=atomic
@@ -264,7 +262,7 @@ type HandshakeState string
 const (
 	// StatePending means that not every matched cluster has the current revision yet, or that no cluster matches.
 	StatePending HandshakeState = "Pending"
-	// StateMissing means that the Secret does not exist on the hub. The clusters keep what they have.
+	// StateMissing means that the Secret does not exist on the hub. What the clusters have is up to missingSourcePolicy.
 	StateMissing HandshakeState = "Missing"
 	// StateSynced means that every matched cluster has applied the current revision, and that there is at least one.
 	StateSynced HandshakeState = "Synced"
@@ -284,9 +282,10 @@ type BundleReference struct {
 	TargetNamespace string `json:"targetNamespace"`
 }
 
-// ClusterSummary counts the matched clusters. desired = synced + pending + failed + offline.
+// ClusterSummary counts the clusters. desired = synced + pending + failed + offline.
 type ClusterSummary struct {
-	// desired is the number of matched clusters.
+	// desired is the number of clusters that are to have the Secret: those that match, and those that no longer do and
+	// keep it until somebody confirms.
 	// +optional
 	Desired int32 `json:"desired"`
 	// synced is the number of clusters that have the current revision.
