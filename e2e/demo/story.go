@@ -239,11 +239,23 @@ func (s *story) withdraw() error {
 		}
 		fmt.Printf("   %s: gone after %.1f s\n", cluster, time.Since(began).Seconds())
 	}
+	if err := clients.Until(s.ctx, patience, s.released); err != nil {
+		return err
+	}
+	fmt.Printf("   hub: the FleetHandshake is gone after %.1f s, because every cluster has confirmed\n", time.Since(began).Seconds())
 	if _, err := s.hub.CoreV1().Secrets(workspace).Get(s.ctx, name, metav1.GetOptions{}); err != nil {
 		return fmt.Errorf("the Secret on the hub must stay: %w", err)
 	}
 	fmt.Println("   hub: the Secret itself is still there")
 	return nil
+}
+
+func (s *story) released(ctx context.Context) error {
+	_, err := s.hub.Handshakes.Get(ctx, workspace, name)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return errors.Join(err, errors.New("the FleetHandshake is still there"))
 }
 
 func (s *story) writeSource() error {
@@ -313,7 +325,6 @@ func (s *story) synced(clusterCount string) error {
 func (s *story) table() error {
 	hs, err := s.hub.Handshakes.Get(s.ctx, workspace, name)
 	if apierrors.IsNotFound(err) {
-		fmt.Println("   the FleetHandshake is gone")
 		return nil
 	}
 	if err != nil {

@@ -87,7 +87,7 @@ func newNaming(clusters []*fleet.Cluster) naming {
 	for _, c := range clusters {
 		display := c.Labels[target.DisplayNameLabel]
 		n.display[c.Name], n.ids[c.Name] = display, c.Labels[clusterNameLabel]
-		if display != c.Name {
+		if display != "" && display != c.Name {
 			n.namesakes[display] = append(n.namesakes[display], c.Name)
 		}
 	}

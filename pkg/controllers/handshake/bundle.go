@@ -82,10 +82,9 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 		h.wroteBundle(hs, desired.Name, created)
 		return created, nil, nil
 	}
-	changed := current.DeepCopy()
-	changed.Spec = desired.Spec
+	changed := &fleet.Bundle{ObjectMeta: current.ObjectMeta, Spec: desired.Spec}
 	merge(&changed.ObjectMeta, desired.ObjectMeta)
-	if equality.Semantic.DeepEqual(current.Spec, changed.Spec) && sameMeta(current, changed) {
+	if sameMeta(current, changed) && sameSpec(current.Spec, changed.Spec) {
 		return current, nil, nil
 	}
 	patch, err := patchOf(changed)
@@ -185,6 +184,17 @@ func merged(theirs, ours map[string]string) map[string]string {
 func sameMeta(a, b metav1.Object) bool {
 	return equality.Semantic.DeepEqual(a.GetLabels(), b.GetLabels()) && equality.Semantic.DeepEqual(a.GetAnnotations(), b.GetAnnotations()) &&
 		equality.Semantic.DeepEqual(a.GetOwnerReferences(), b.GetOwnerReferences())
+}
+
+// sameSpec compares as the API server would store them. A spec has a target for each cluster: walking both by reflection
+// takes many times as long.
+func sameSpec(a, b fleet.BundleSpec) bool {
+	was, err := json.Marshal(a)
+	if err != nil {
+		return false
+	}
+	is, err := json.Marshal(b)
+	return err == nil && bytes.Equal(was, is)
 }
 
 func sameData(a, b map[string][]byte) bool {
