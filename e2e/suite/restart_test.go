@@ -137,7 +137,10 @@ func TestTheOperatorMayDieAfterEachOfItsWrites(t *testing.T) {
 	require.NoError(t, hub.Handshakes.Change(ctx, workspace, "mortal", func(hs *v1alpha1.FleetHandshake) {
 		hs.Spec.TargetNamespace = "mortal"
 	}))
-	moved := outlive(t, kubeconfig, synced("mortal", "2/2"))
+	moved := outlive(t, kubeconfig, func() bool {
+		bundles, err := hub.Bundles.List(ctx, workspace, v1alpha1.LabelName+"=mortal")
+		return err == nil && len(bundles) == 1 && synced("mortal", "2/2")()
+	})
 	arrives(t, "paris", "mortal", "mortal", data)
 	goes(t, "paris", "apps", "mortal")
 	bundles, err := hub.Bundles.List(ctx, workspace, v1alpha1.LabelName+"=mortal")
