@@ -59,13 +59,14 @@ type planner struct {
 	retried, refused bool
 	// unaware is true while an agent does not know yet that it has to keep the copy.
 	unaware bool
+	timer   Timer
 	out     Outcome
 }
 
 func newPlanner(r Request) *planner {
 	// Where there is nothing to send, nobody can have it.
 	r.Withdraw = r.Withdraw || r.Revision == ""
-	p := &planner{Request: r, delivery: DeliveryOf(r.Current), current: TargetsOf(r.Current), matched: map[string]bool{}}
+	p := &planner{Request: r, timer: Timer{Now: r.Now}, delivery: DeliveryOf(r.Current), current: TargetsOf(r.Current), matched: map[string]bool{}}
 	if r.Current != nil {
 		// Somebody may have lowered it. A number that was used before would tell the wrong revision.
 		p.number = max(r.Current.Spec.ForceSyncGeneration, p.delivery.Since(), p.delivery.KeptFrom)
@@ -150,20 +151,6 @@ func (p *planner) own() int64 {
 	return p.batch
 }
 
-// past says whether a time has come.
-func (p *planner) past(at time.Time) bool { return !at.IsZero() && !p.Now.Before(at) }
-
-// due says whether a time has come; a time that has not is when to look again.
-func (p *planner) due(at time.Time) bool {
-	if at.IsZero() || p.past(at) {
-		return p.past(at)
-	}
-	if p.out.Next.IsZero() || at.Before(p.out.Next) {
-		p.out.Next = at
-	}
-	return false
-}
-
 // removing says whether the handshake is being deleted. Then neither a pause nor a rollout holds anything back.
 func (p *planner) removing() bool { return !p.Handshake.DeletionTimestamp.IsZero() }
 
@@ -200,9 +187,9 @@ func (p *planner) raise() {
 	kept := p.retain() != (d.KeptFrom > 0)
 	sending := p.Revision != "" && !p.paused()
 	requested := sending && request != "" && request != d.ResyncRequest
-	resync := sending && p.past(d.resyncDue(ResyncInterval(hs), hs.UID))
+	resync := sending && p.timer.Past(d.resyncDue(ResyncInterval(hs), hs.UID))
 	confirmed := p.allConfirmed()
-	scrub := sending && confirmed && p.past(d.scrubDue())
+	scrub := sending && confirmed && p.timer.Past(d.scrubDue())
 	if p.Current == nil || rotated || kept || requested || resync || scrub {
 		p.number = p.next()
 		if rotated {
@@ -219,10 +206,10 @@ func (p *planner) raise() {
 		d.Retries, d.RetriedAt = 0, nil
 	}
 	if sending {
-		p.due(d.resyncDue(ResyncInterval(hs), hs.UID))
+		p.timer.Due(d.resyncDue(ResyncInterval(hs), hs.UID))
 	}
 	if sending && p.allConfirmed() {
-		p.due(d.scrubDue())
+		p.timer.Due(d.scrubDue())
 	}
 }
 
@@ -252,7 +239,7 @@ func (p *planner) targets() []Target {
 		p.delivery.RetriedAt = &metav1.Time{Time: p.Now}
 	}
 	if p.refused {
-		p.due(p.delivery.retryDue())
+		p.timer.Due(p.delivery.retryDue())
 	}
 	p.delivery.Withdrawals = slices.DeleteFunc(slices.Clone(p.delivery.Withdrawals), func(w Withdrawal) bool {
 		return !slices.ContainsFunc(out, func(t Target) bool { return t.Withdraw && t.Number == w.Number })
@@ -283,10 +270,10 @@ func (p *planner) deliver(t Target) Target {
 	case t.Withdraw && (p.confirmed(t) || !ours):
 		return Target{Cluster: t.Cluster, Number: p.own()}
 	case t.Withdraw:
-	case a.Irreplaceable && p.matched[t.Cluster] && p.Handshake.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate && (p.delivery.Retries == 0 || p.due(p.delivery.retryDue())):
+	case a.Irreplaceable && p.matched[t.Cluster] && p.Handshake.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate && (p.delivery.Retries == 0 || p.timer.Due(p.delivery.retryDue())):
 		p.retried = true
 		return p.withdraw(t)
-	case a.Refused && p.due(p.delivery.retryDue()):
+	case a.Refused && p.timer.Due(p.delivery.retryDue()):
 		p.retried, p.refused = true, true
 		return Target{Cluster: t.Cluster, Number: p.own()}
 	case t.Number > 0 && (t.Number < p.delivery.Since() || t.Number < p.number && p.confirmed(t)):
@@ -327,15 +314,11 @@ func (p *planner) finish(t Target) []Target {
 		return nil
 	case p.delivery.KeptFrom > 0 && !p.removing():
 		// An agent that is away has been told to keep the copy when the Bundle goes, so it is waited for.
-	case p.forced() || p.due(at.Add(RemovalTimeout(p.Handshake))):
+	case RemovalForced(p.Handshake) || p.timer.Due(at.Add(RemovalTimeout(p.Handshake))):
 		p.out.Unconfirmed = append(p.out.Unconfirmed, t.Cluster)
 		return nil
 	}
 	return []Target{t}
-}
-
-func (p *planner) forced() bool {
-	return p.removing() && p.Handshake.Annotations[v1alpha1.AnnotationForceDelete] == "true"
 }
 
 // leave decides about clusters that have the Secret and are not to have it any more.
@@ -365,7 +348,7 @@ func (p *planner) retained(targets []Target) []Target {
 		a, answers := p.Answers[t.Cluster]
 		switch {
 		case !answers || a.Applied >= p.delivery.KeptFrom && p.delivery.KeptFrom > 0:
-		case p.forced() || p.due(p.Handshake.DeletionTimestamp.Add(RemovalTimeout(p.Handshake))):
+		case RemovalForced(p.Handshake) || p.timer.Due(RemovalDeadline(p.Handshake)):
 			p.out.Unconfirmed = append(p.out.Unconfirmed, t.Cluster)
 		default:
 			p.unaware = true

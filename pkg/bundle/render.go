@@ -41,6 +41,7 @@ func Render(r Request) (*fleet.Bundle, Outcome) {
 	p := newPlanner(r)
 	p.raise()
 	targets := p.targets()
+	p.out.Next = p.timer.Next
 
 	b := &fleet.Bundle{ObjectMeta: ObjectMeta(hs, name)}
 	b.Annotations = map[string]string{v1alpha1.AnnotationDelivery: p.delivery.annotation()}
@@ -170,6 +171,16 @@ func RemovalTimeout(hs *v1alpha1.FleetHandshake) time.Duration {
 		return 10 * time.Minute
 	}
 	return hs.Spec.RemovalTimeout.Duration
+}
+
+// RemovalForced says whether somebody has ended the wait for the confirmation of a handshake that is being deleted.
+func RemovalForced(hs *v1alpha1.FleetHandshake) bool {
+	return !hs.DeletionTimestamp.IsZero() && hs.Annotations[v1alpha1.AnnotationForceDelete] == "true"
+}
+
+// RemovalDeadline is until when a handshake that is being deleted waits for the confirmation of its clusters.
+func RemovalDeadline(hs *v1alpha1.FleetHandshake) time.Time {
+	return hs.DeletionTimestamp.Add(RemovalTimeout(hs))
 }
 
 func comparePatches(namespace string, names []string) []fleet.ComparePatch {

@@ -70,9 +70,6 @@ func fleetTargets(targets []Target, clusters []*fleet.Cluster) []fleet.BundleTar
 	return append(out, last...)
 }
 
-// clusterNameLabel holds the name of a cluster in Rancher's management API.
-const clusterNameLabel = "management.cattle.io/cluster-name"
-
 // naming is how the clusters of a workspace are called.
 type naming struct {
 	// display are the display names by name, and namesakes the names of the others that have a name for display name.
@@ -86,7 +83,7 @@ func newNaming(clusters []*fleet.Cluster) naming {
 	n := naming{ids: map[string]string{}, display: map[string]string{}, namesakes: map[string][]string{}}
 	for _, c := range clusters {
 		display := c.Labels[target.DisplayNameLabel]
-		n.display[c.Name], n.ids[c.Name] = display, c.Labels[clusterNameLabel]
+		n.display[c.Name], n.ids[c.Name] = display, c.Labels[target.NameLabel]
 		if display != "" && display != c.Name {
 			n.namesakes[display] = append(n.namesakes[display], c.Name)
 		}
@@ -101,7 +98,7 @@ func newNaming(clusters []*fleet.Cluster) naming {
 // name.
 func (n naming) selector(cluster string) *metav1.LabelSelector {
 	if id := n.ids[cluster]; id != "" {
-		return &metav1.LabelSelector{MatchLabels: map[string]string{clusterNameLabel: id}}
+		return &metav1.LabelSelector{MatchLabels: map[string]string{target.NameLabel: id}}
 	}
 	if len(n.namesakes[cluster]) == 0 {
 		return nil

@@ -15,6 +15,7 @@ import (
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // MaxRows is how many clusters get a row in the status.
@@ -57,30 +58,23 @@ type Input struct {
 	OfflineAfter, StuckAfter, MissingGrace time.Duration
 	Now                                    time.Time
 
-	next time.Time
+	timer bundle.Timer
 }
 
-// wakeAt says whether a time has come; a time that has not is when to look again.
-func (in *Input) wakeAt(at time.Time) bool {
-	if !in.Now.Before(at) {
-		return true
-	}
-	if in.next.IsZero() || at.Before(in.next) {
-		in.next = at
-	}
-	return false
-}
-
-// Result is the status, with all rows, and when it may be another one without any change from outside; zero when never.
+// Result is the status, with all rows.
 type Result struct {
 	Status v1alpha1.FleetHandshakeStatus
 	Rows   []v1alpha1.ClusterStatus
-	Next   time.Time
+	// SentAt is since when the revision of the status is being sent.
+	SentAt time.Time
+	// Next is when it may be another one without any change from outside; zero when never.
+	Next time.Time
 }
 
 // Aggregate makes the status of a handshake. Given its own result it makes the same again, so nothing has to be written.
 func Aggregate(in Input) Result {
 	old := in.Handshake.Status
+	in.timer = bundle.Timer{Now: in.Now}
 	delivery := bundle.DeliveryOf(in.Bundle)
 	all := in.rows(delivery)
 
@@ -100,20 +94,19 @@ func Aggregate(in Input) Result {
 		s.Clusters, s.ClustersOmitted = all[:MaxRows], int32(len(all)-MaxRows) //nolint:gosec // a count of objects
 	}
 
-	v := in.judge(s.Summary, all)
+	v := in.judge(s, all)
 	s.Status = v.state
 	v.write(&s, in)
 	if s.Status == v1alpha1.StateSynced && (old.Status != v1alpha1.StateSynced || old.Revision != s.Revision) {
 		now := metav1.NewTime(in.Now)
 		s.LastSyncedAt = &now
 	}
-	return Result{Status: s, Rows: all, Next: in.next}
+	return Result{Status: s, Rows: all, SentAt: delivery.SentAt(), Next: in.timer.Next}
 }
 
 // rows has one row for each cluster that is to have the Secret, or still has it.
 func (in *Input) rows(d bundle.Delivery) []v1alpha1.ClusterStatus {
-	type key struct{ namespace, name string }
-	subjects := map[key]*subject{}
+	subjects := map[types.NamespacedName]*subject{}
 	matched := map[string]bool{}
 	withdraw := in.Withdraw || !in.Handshake.DeletionTimestamp.IsZero()
 	if !withdraw {
@@ -126,25 +119,25 @@ func (in *Input) rows(d bundle.Delivery) []v1alpha1.ClusterStatus {
 		t, had := targets[c.Name]
 		if had || matched[c.Name] {
 			wanted := matched[c.Name] || !t.Withdraw && !withdraw
-			subjects[key{c.Namespace, c.Name}] = &subject{Input: in, delivery: d, cluster: c, target: t, wanted: wanted}
+			subjects[types.NamespacedName{Namespace: c.Namespace, Name: c.Name}] = &subject{Input: in, delivery: d, cluster: c, target: t, wanted: wanted}
 		}
 	}
 	for _, bd := range in.Deployments {
 		// Without a target, or a known revision, it is left over: it does not answer to what is being sent.
 		_, told := targets[bd.Labels[fleet.ClusterLabel]]
-		s := subjects[key{bd.Labels[fleet.ClusterNamespaceLabel], bd.Labels[fleet.ClusterLabel]}]
+		s := subjects[types.NamespacedName{Namespace: bd.Labels[fleet.ClusterNamespaceLabel], Name: bd.Labels[fleet.ClusterLabel]}]
 		if s != nil && told && d.Revision() != "" && bd.DeletionTimestamp.IsZero() {
 			s.bd = bd
 		}
 	}
 	for i, r := range in.Before {
-		if s := subjects[key{r.Namespace, r.Name}]; s != nil {
+		if s := subjects[KeyOf(r)]; s != nil {
 			s.before = &in.Before[i]
 		}
 	}
 	out := make([]v1alpha1.ClusterStatus, 0, len(subjects))
 	for _, s := range subjects {
-		in.wakeAt(OfflineAt(s.cluster, in.OfflineAfter))
+		in.timer.Due(OfflineAt(s.cluster, in.OfflineAfter))
 		out = append(out, s.row())
 	}
 	slices.SortFunc(out, func(a, b v1alpha1.ClusterStatus) int {
@@ -155,6 +148,11 @@ func (in *Input) rows(d bundle.Delivery) []v1alpha1.ClusterStatus {
 		)
 	})
 	return out
+}
+
+// KeyOf is the cluster of a row.
+func KeyOf(r v1alpha1.ClusterStatus) types.NamespacedName {
+	return types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
 }
 
 func rank(s v1alpha1.ClusterState) int {
@@ -206,8 +204,8 @@ type verdict struct {
 	stalled bool
 }
 
-func (in *Input) judge(sum v1alpha1.ClusterSummary, rows []v1alpha1.ClusterStatus) verdict {
-	hs := in.Handshake
+func (in *Input) judge(s v1alpha1.FleetHandshakeStatus, rows []v1alpha1.ClusterStatus) verdict {
+	hs, sum := in.Handshake, s.Summary
 	pending := func(reason, format string, args ...any) verdict {
 		return verdict{v1alpha1.StatePending, reason, fmt.Sprintf(format, args...), false}
 	}
@@ -216,7 +214,7 @@ func (in *Input) judge(sum v1alpha1.ClusterSummary, rows []v1alpha1.ClusterStatu
 	}
 	have := fmt.Sprintf("%d of %d clusters have the current revision", sum.Synced, sum.Desired)
 	if p := in.Problem; p != nil {
-		stalled := p.Reason != v1alpha1.ReasonSecretNotFound || in.wakeAt(MissingSince(hs, in.Now).Add(in.MissingGrace))
+		stalled := p.Reason != v1alpha1.ReasonSecretNotFound || in.timer.Due(MissingSince(hs, in.Now).Add(in.MissingGrace))
 		return verdict{p.State, p.Reason, p.Message, stalled}
 	}
 	switch {
@@ -227,7 +225,7 @@ func (in *Input) judge(sum v1alpha1.ClusterSummary, rows []v1alpha1.ClusterStatu
 		return pending(v1alpha1.ReasonDelivering, "Bundle %s/%s is being deleted; it is made again when it is gone", in.Bundle.Namespace, in.Bundle.Name)
 	case len(in.Held) > 0:
 		return failed(v1alpha1.ReasonWithdrawalHeld, "spec.targets no longer match %d of the %d clusters that have the Secret (%s); they keep it until this is confirmed: kubectl annotate fhs -n %s %s --overwrite %s=%s",
-			len(in.Held), sum.Desired, List(in.Held), hs.Namespace, hs.Name, v1alpha1.AnnotationConfirmWithdrawal, bundle.DeliveryOf(in.Bundle).Revision())
+			len(in.Held), sum.Desired, List(in.Held), hs.Namespace, hs.Name, v1alpha1.AnnotationConfirmWithdrawal, s.Revision)
 	case sum.Desired == 0:
 		return pending(v1alpha1.ReasonNoTargets, "no Fleet Cluster in namespace %s matches spec.targets; compare them with: kubectl get clusters.fleet.cattle.io -n %s --show-labels", hs.Namespace, hs.Namespace)
 	case Count(rows, v1alpha1.ClusterConflict) > 0:

@@ -7,6 +7,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Event is one line of the history of a handshake.
@@ -27,6 +28,7 @@ func Transitions(old, now v1alpha1.FleetHandshakeStatus, before, rows []v1alpha1
 		say(false, v1alpha1.EventSent, "revision %s is on its way to %s", now.Revision, Number(int(now.Summary.Desired)))
 	}
 	// After a restart the rows that the status leaves out are not known: of these clusters there is nothing to say.
+	former := states(before)
 	partly := old.ClustersOmitted > 0 && len(before) <= MaxRows
 	for _, t := range []struct {
 		which   func(was, is v1alpha1.ClusterState) bool
@@ -43,7 +45,7 @@ func Transitions(old, now v1alpha1.FleetHandshakeStatus, before, rows []v1alpha1
 			return was == v1alpha1.ClusterOffline && is != v1alpha1.ClusterOffline && is != v1alpha1.ClusterWithdrawing
 		}, false, v1alpha1.EventClusterOnline, "reports again from %s: %s"},
 	} {
-		if names := changed(before, rows, partly, t.which); len(names) > 0 {
+		if names := changed(former, rows, partly, t.which); len(names) > 0 {
 			say(t.warning, t.reason, t.message, Number(len(names)), List(names))
 		}
 	}
@@ -69,16 +71,18 @@ func ready(s v1alpha1.FleetHandshakeStatus) *metav1.Condition {
 	return meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
 }
 
-type cluster struct{ namespace, name string }
-
-func changed(before, rows []v1alpha1.ClusterStatus, partly bool, which func(was, is v1alpha1.ClusterState) bool) []string {
-	was := make(map[cluster]v1alpha1.ClusterState, len(before))
-	for _, r := range before {
-		was[cluster{r.Namespace, r.Name}] = r.State
+func states(rows []v1alpha1.ClusterStatus) map[types.NamespacedName]v1alpha1.ClusterState {
+	out := make(map[types.NamespacedName]v1alpha1.ClusterState, len(rows))
+	for _, r := range rows {
+		out[KeyOf(r)] = r.State
 	}
+	return out
+}
+
+func changed(before map[types.NamespacedName]v1alpha1.ClusterState, rows []v1alpha1.ClusterStatus, partly bool, which func(was, is v1alpha1.ClusterState) bool) []string {
 	var names []string
 	for _, r := range rows {
-		state, known := was[cluster{r.Namespace, r.Name}]
+		state, known := before[KeyOf(r)]
 		if (known || !partly) && which(state, r.State) {
 			names = append(names, r.Name)
 		}

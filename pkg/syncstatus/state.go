@@ -46,32 +46,24 @@ func upToDate(bd *fleet.BundleDeployment) bool {
 // refused says whether the agent has given up on an install. It then calls the deployment applied and does not try
 // again until something changes (Fleet 0.16.0, internal/cmd/agent/deployer).
 func refused(bd *fleet.BundleDeployment) bool {
-	return upToDate(bd) && isFalse(bd, fleet.BundleDeploymentConditionInstalled)
+	failed, _ := failure(bd, fleet.BundleDeploymentConditionInstalled)
+	return failed && upToDate(bd)
 }
 
 // irreplaceable says whether the agent could not write over the copy. It does try again, and never can.
 func irreplaceable(bd *fleet.BundleDeployment) bool {
-	c := cause(bd, fleet.BundleDeploymentConditionDeployed)
-	return !upToDate(bd) && (c == v1alpha1.ClusterImmutable || c == v1alpha1.ClusterTypeChanged)
+	_, cause := failure(bd, fleet.BundleDeploymentConditionDeployed)
+	return !upToDate(bd) && (cause == v1alpha1.ClusterImmutable || cause == v1alpha1.ClusterTypeChanged)
 }
 
-func isFalse(bd *fleet.BundleDeployment, condition string) bool {
-	for _, c := range bd.Status.Conditions {
-		if c.Type == condition {
-			return c.Status == corev1.ConditionFalse
-		}
-	}
-	return false
-}
-
-// cause is the reason that Strip found in a condition.
-func cause(bd *fleet.BundleDeployment, condition string) v1alpha1.ClusterReason {
+// failure says whether a condition is false, and the cause that Strip found in it.
+func failure(bd *fleet.BundleDeployment, condition string) (failed bool, cause v1alpha1.ClusterReason) {
 	for _, c := range bd.Status.Conditions {
 		if c.Type == condition && c.Status == corev1.ConditionFalse {
-			return v1alpha1.ClusterReason(c.Reason)
+			return true, v1alpha1.ClusterReason(c.Reason)
 		}
 	}
-	return ""
+	return false, ""
 }
 
 // seen is when the agent of a cluster reported last; a cluster whose agent never did counts from its creation.
@@ -84,6 +76,11 @@ func seen(c *fleet.Cluster) time.Time {
 
 // OfflineAt is when a cluster counts as offline, unless its agent reports before.
 func OfflineAt(c *fleet.Cluster, limit time.Duration) time.Time { return seen(c).Add(limit) }
+
+// Offline says whether a cluster counts as offline.
+func Offline(c *fleet.Cluster, limit time.Duration, now time.Time) bool {
+	return !now.Before(OfflineAt(c, limit))
+}
 
 // subject is one cluster as Aggregate looks at it.
 type subject struct {
@@ -139,7 +136,7 @@ func (s *subject) revision() string {
 // it stays Synced while the same revision is merely written again. The BundleDeployment's own display.state is not
 // used: Fleet updates it late.
 func (s *subject) state() (v1alpha1.ClusterState, v1alpha1.ClusterReason) {
-	offline := !s.Now.Before(OfflineAt(s.cluster, s.OfflineAfter))
+	offline := Offline(s.cluster, s.OfflineAfter, s.Now)
 	switch {
 	case !s.wanted && offline:
 		return v1alpha1.ClusterWithdrawing, v1alpha1.ClusterAgentSilent
@@ -155,6 +152,8 @@ func (s *subject) state() (v1alpha1.ClusterState, v1alpha1.ClusterReason) {
 		return v1alpha1.ClusterPending, ""
 	}
 	expected := s.delivery.Expected(s.target)
+	failed, failedBy := failure(s.bd, fleet.BundleDeploymentConditionDeployed)
+	_, refusedBy := failure(s.bd, fleet.BundleDeploymentConditionInstalled)
 	handedOn := s.bd.Spec.Options.ForceSyncGeneration >= expected
 	switch {
 	case !handedOn && s.bd.Spec.Paused && s.Handshake.Spec.Paused:
@@ -163,16 +162,15 @@ func (s *subject) state() (v1alpha1.ClusterState, v1alpha1.ClusterReason) {
 		return v1alpha1.ClusterPaused, v1alpha1.ClusterFleetPaused
 	case s.target.Withdraw, irreplaceable(s.bd) && s.Handshake.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate && !s.Handshake.Spec.Paused:
 		return v1alpha1.ClusterWaitApplied, v1alpha1.ClusterRecreating
-	case !upToDate(s.bd) && isFalse(s.bd, fleet.BundleDeploymentConditionDeployed):
-		if irreplaceable(s.bd) {
-			return v1alpha1.ClusterErrApplied, cause(s.bd, fleet.BundleDeploymentConditionDeployed)
-		}
+	case irreplaceable(s.bd):
+		return v1alpha1.ClusterErrApplied, failedBy
+	case !upToDate(s.bd) && failed:
 		return v1alpha1.ClusterErrApplied, v1alpha1.ClusterApplyFailed
 	case !handedOn && s.skipped():
 		return v1alpha1.ClusterOutOfSync, v1alpha1.ClusterNotInPartition
 	case !handedOn && (s.staged() || s.bd.Spec.StagedOptions.ForceSyncGeneration >= expected):
 		return v1alpha1.ClusterOutOfSync, v1alpha1.ClusterRolloutHeld
-	case handedOn && refused(s.bd) && cause(s.bd, fleet.BundleDeploymentConditionInstalled) == v1alpha1.ClusterSecretExists:
+	case handedOn && refused(s.bd) && refusedBy == v1alpha1.ClusterSecretExists:
 		return v1alpha1.ClusterConflict, v1alpha1.ClusterSecretExists
 	case handedOn && refused(s.bd):
 		return v1alpha1.ClusterNotReady, v1alpha1.ClusterInstallRefused
@@ -228,7 +226,7 @@ func (s *subject) stuck() bool {
 			since = s.before.Since.Time
 		}
 	}
-	return s.wakeAt(since.Add(s.StuckAfter))
+	return s.timer.Due(since.Add(s.StuckAfter))
 }
 
 // triedAgain says whether the cluster has refused the revision, and is just being asked again. Until it answers, it is
@@ -240,6 +238,9 @@ func (s *subject) triedAgain() bool {
 
 // message is our own: Fleet's can hold secret data.
 func (s *subject) message(r v1alpha1.ClusterStatus) string {
+	if r.Reason == "" {
+		return ""
+	}
 	at := ""
 	if s.bd != nil {
 		at = fmt.Sprintf("kubectl get bundledeployment -n %s %s -o yaml", s.bd.Namespace, s.bd.Name)
@@ -305,7 +306,7 @@ func Strip(bd *fleet.BundleDeployment) {
 			continue
 		}
 		// A known cause without a message was found before.
-		if c.Message != "" || !slices.Contains(causes, v1alpha1.ClusterReason(c.Reason)) {
+		if c.Message != "" || !known(c.Reason) {
 			c.Reason = string(causeIn(c.Message))
 		}
 		c.Message, c.LastUpdateTime, c.LastTransitionTime = "", "", ""
@@ -316,19 +317,31 @@ func Strip(bd *fleet.BundleDeployment) {
 	}
 }
 
-// causes are all that causeIn knows.
-var causes = []v1alpha1.ClusterReason{v1alpha1.ClusterSecretExists, v1alpha1.ClusterImmutable, v1alpha1.ClusterTypeChanged}
+// causes have a state or a remedy of their own. They are known by the words of Helm and of the API server (Helm 4.2
+// pkg/action, Kubernetes 1.36 pkg/apis/core/validation), of which all must be there; the first that fits counts.
+var causes = []struct {
+	reason v1alpha1.ClusterReason
+	words  []string
+}{
+	{v1alpha1.ClusterSecretExists, []string{"cannot be imported into the current release"}},
+	{v1alpha1.ClusterImmutable, []string{"field is immutable when `immutable` is set"}},
+	{v1alpha1.ClusterTypeChanged, []string{"type: Invalid value", "field is immutable"}},
+}
 
-// causeIn knows the causes that have a state or a remedy of their own, by the words of Helm and of the API server
-// (Helm 4.2 pkg/action, Kubernetes 1.36 pkg/apis/core/validation).
 func causeIn(message string) v1alpha1.ClusterReason {
-	switch {
-	case strings.Contains(message, "cannot be imported into the current release"):
-		return v1alpha1.ClusterSecretExists
-	case strings.Contains(message, "field is immutable when `immutable` is set"):
-		return v1alpha1.ClusterImmutable
-	case strings.Contains(message, "type: Invalid value") && strings.Contains(message, "field is immutable"):
-		return v1alpha1.ClusterTypeChanged
+	for _, c := range causes {
+		if !slices.ContainsFunc(c.words, func(words string) bool { return !strings.Contains(message, words) }) {
+			return c.reason
+		}
 	}
 	return ""
+}
+
+func known(reason string) bool {
+	for _, c := range causes {
+		if string(c.reason) == reason {
+			return true
+		}
+	}
+	return false
 }

@@ -28,25 +28,23 @@ func InPartitions(rollout *v1alpha1.RolloutStrategy, clusters []*fleet.Cluster, 
 	if rollout.MaxNew != nil && *rollout.MaxNew < 1 {
 		errs = append(errs, fmt.Errorf("maxNew is %d: write 1 or more", *rollout.MaxNew))
 	}
-	var words []v1alpha1.ClusterTarget
+	rules := make([]rule, 0, len(rollout.Partitions))
 	for i, p := range rollout.Partitions {
 		errs = append(errs, limit(fmt.Sprintf("partitions[%d].maxUnavailable", i), p.MaxUnavailable))
 		t := v1alpha1.ClusterTarget{ClusterName: p.ClusterName, ClusterGroup: p.ClusterGroup, ClusterSelector: p.ClusterSelector, ClusterGroupSelector: p.ClusterGroupSelector}
 		if t == (v1alpha1.ClusterTarget{}) {
 			errs = append(errs, fmt.Errorf("partitions[%d] matches no cluster: add clusterName, clusterGroup, clusterSelector or clusterGroupSelector (clusterSelector: {} matches every cluster)", i))
 		}
-		if _, err := newRule(t); err != nil {
+		r, err := newRule(t)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("partitions[%d]: %w", i, err))
 		}
-		words = append(words, t)
+		rules = append(rules, r)
 	}
 	if err := inOneLine(errs); err != nil {
 		return nil, err
 	}
-	matched, err := Match(words, clusters, groups)
-	if err != nil {
-		return nil, err
-	}
+	matched := match(rules, clusters, groups)
 	in := make(map[string]bool, len(matched))
 	for _, c := range matched {
 		in[c.Name] = true

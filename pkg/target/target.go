@@ -11,8 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// DisplayNameLabel holds the name that people gave to a cluster in Rancher.
-const DisplayNameLabel = "management.cattle.io/cluster-display-name"
+// Labels that Rancher sets on Fleet Clusters.
+const (
+	// DisplayNameLabel holds the name that people gave to a cluster.
+	DisplayNameLabel = "management.cattle.io/cluster-display-name"
+	// NameLabel holds the name of the cluster in Rancher's management API. No two clusters share it.
+	NameLabel = "management.cattle.io/cluster-name"
+)
 
 // Match returns the clusters that get the bundle, in the order of clusters. For each cluster the first target that
 // matches decides; within one target every word must match; a cluster that is in several groups matches when one of
@@ -26,6 +31,10 @@ func Match(targets []v1alpha1.ClusterTarget, clusters []*fleet.Cluster, groups [
 		}
 		rules = append(rules, r)
 	}
+	return match(rules, clusters, groups), nil
+}
+
+func match(rules []rule, clusters []*fleet.Cluster, groups []*fleet.ClusterGroup) []*fleet.Cluster {
 	memberships := newMemberships(groups)
 	var matched []*fleet.Cluster
 	for _, c := range clusters {
@@ -39,7 +48,7 @@ func Match(targets []v1alpha1.ClusterTarget, clusters []*fleet.Cluster, groups [
 			}
 		}
 	}
-	return matched, nil
+	return matched
 }
 
 // rule is a target with its selectors compiled.

@@ -130,17 +130,25 @@ func patchOf(changed *fleet.Bundle) ([]byte, error) {
 	})
 }
 
+// bundles are those of a handshake that live, but for some names.
+func (h *handler) bundles(hs *v1alpha1.FleetHandshake, but ...string) ([]*fleet.Bundle, error) {
+	all, err := h.Bundles.Cache().GetByIndex(v1alpha1.LabelHandshake, string(hs.UID))
+	if err != nil {
+		return nil, fmt.Errorf("listing the bundles of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(b *fleet.Bundle) bool {
+		return slices.Contains(but, b.Name) || !b.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(b, hs)
+	}), nil
+}
+
 // deleteAll deletes the Bundles and values Secrets of this handshake, but for those of the names to keep.
 func (h *handler) deleteAll(hs *v1alpha1.FleetHandshake, keep ...string) error {
-	bundles, err := h.Bundles.Cache().GetByIndex(v1alpha1.LabelHandshake, string(hs.UID))
+	bundles, err := h.bundles(hs, keep...)
 	if err != nil {
-		return fmt.Errorf("listing the bundles of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
+		return err
 	}
 	log := logrus.WithField("handshake", hs.Namespace+"/"+hs.Name)
 	for _, b := range bundles {
-		if slices.Contains(keep, b.Name) || !b.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(b, hs) {
-			continue
-		}
 		if err := h.Bundles.Delete(b.Namespace, b.Name, metav1.NewPreconditionDeleteOptions(string(b.UID))); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("deleting obsolete bundle %s/%s: %w", b.Namespace, b.Name, err)
 		}

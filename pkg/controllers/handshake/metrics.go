@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // metrics are counted as things happen. What can be read off the handshakes is collected when it is asked for, so it
@@ -144,7 +144,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		byState, oldest := map[v1alpha1.ClusterState]int{}, map[v1alpha1.ClusterState]time.Duration{}
 		for _, r := range m.last.Rows {
 			byState[r.State]++
-			if since, ok := m.unsynced[types.NamespacedName{Namespace: r.Namespace, Name: r.Name}]; ok {
+			if since, ok := m.unsynced[syncstatus.KeyOf(r)]; ok {
 				oldest[r.State] = max(oldest[r.State], c.Clock.Now().Sub(since))
 			}
 		}

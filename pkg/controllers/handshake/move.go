@@ -1,28 +1,22 @@
 package handshake
 
 import (
-	"fmt"
 	"slices"
 
-	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // moveOut removes what this handshake has sent to another target namespace before: from each cluster once it has
 // confirmed the current one, and then the Bundles.
 func (h *handler) moveOut(v *view) error {
-	bundles, err := h.Bundles.Cache().GetByIndex(v1alpha1.LabelHandshake, string(v.hs.UID))
-	if err != nil {
-		return fmt.Errorf("listing the bundles of handshake %s/%s: %w", v.hs.Namespace, v.hs.Name, err)
-	}
 	keep := []string{v.current.Name}
-	for _, b := range bundles {
-		if b.Name == v.current.Name || !b.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(b, v.hs) {
-			continue
-		}
+	formers, err := h.bundles(v.hs, keep...)
+	if err != nil {
+		return err
+	}
+	for _, b := range formers {
 		done := false
 		if !v.hs.Spec.Paused {
 			if done, err = h.empty(v, b); err != nil {
@@ -37,9 +31,9 @@ func (h *handler) moveOut(v *view) error {
 }
 
 // empty withdraws a former Bundle from the clusters that have what the current one sends, and says whether no cluster is
-// left.
+// left. To leave it is no loss, so nobody is asked.
 func (h *handler) empty(v *view, b *fleet.Bundle) (bool, error) {
-	former := &view{hs: v.hs.DeepCopy(), current: b, clusters: v.clusters, moved: true}
+	former := &view{hs: v.hs.DeepCopy(), current: b, clusters: v.clusters, threshold: bundle.NeverHold}
 	former.hs.Spec.TargetNamespace = b.Spec.DefaultNamespace
 	delivery, targets := bundle.DeliveryOf(v.current), bundle.TargetsOf(v.current)
 	answers := syncstatus.Answers(v.hs.Namespace, v.deployments)
@@ -54,13 +48,9 @@ func (h *handler) empty(v *view, b *fleet.Bundle) (bool, error) {
 	if former.deployments, err = h.deployments(b.Namespace, b.Name); err != nil {
 		return false, err
 	}
-	values, problem, err := h.readValues(former.hs)
+	sent, problem, err := h.sentLast(former)
 	if err != nil || problem != nil {
 		return false, err
-	}
-	sent := sentBefore(values)
-	if sent == nil {
-		sent = contentOf(b)
 	}
 	if err := h.write(former, sent, false); err != nil {
 		return false, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
@@ -77,9 +78,10 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 	}
 	v.problem = nil
 	if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
-		err = h.retain(v)
+		// The clusters are told to keep their copy when the Bundle goes.
+		err = h.withdraw(v, h.sentLast)
 	} else {
-		err = h.withdraw(v)
+		err = h.withdraw(v, h.sealNothing)
 	}
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		log.Info("handshake released: its namespace is being deleted")
@@ -100,7 +102,7 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 		return h.release(hs)
 	}
 	if v.problem != nil {
-		h.wakeAt(hs, hs.DeletionTimestamp.Add(bundle.RemovalTimeout(hs)))
+		h.wakeAt(hs, bundle.RemovalDeadline(hs))
 	}
 	written, statusErr := h.report(v)
 	return written, errors.Join(err, statusErr)
@@ -108,8 +110,7 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 
 // waitIsOver says whether nobody is to be waited for any longer.
 func (h *handler) waitIsOver(hs *v1alpha1.FleetHandshake) bool {
-	return hs.Annotations[v1alpha1.AnnotationForceDelete] == "true" ||
-		!h.Clock.Now().Before(hs.DeletionTimestamp.Add(bundle.RemovalTimeout(hs)))
+	return bundle.RemovalForced(hs) || !h.Clock.Now().Before(bundle.RemovalDeadline(hs))
 }
 
 // namesOf are the names of the clusters of BundleDeployments.
@@ -122,9 +123,9 @@ func namesOf(deployments []*fleet.BundleDeployment) []string {
 	return names
 }
 
-// withdraw tells all clusters to remove their copy.
-func (h *handler) withdraw(v *view) error {
-	content, problem, err := h.sealNothing(v.hs)
+// withdraw lets go of all clusters. What the values Secret holds meanwhile is up to contentOf.
+func (h *handler) withdraw(v *view, contentOf func(*view) (*content, *syncstatus.Problem, error)) error {
+	content, problem, err := contentOf(v)
 	if err != nil {
 		return err
 	}
@@ -133,21 +134,4 @@ func (h *handler) withdraw(v *view) error {
 		return nil
 	}
 	return h.write(v, content, true)
-}
-
-// retain tells all clusters to keep their copy when the Bundle goes.
-func (h *handler) retain(v *view) error {
-	values, problem, err := h.readValues(v.hs)
-	if err != nil {
-		return err
-	}
-	if problem != nil {
-		v.problem = problem
-		return nil
-	}
-	kept := sentBefore(values)
-	if kept == nil {
-		kept = contentOf(v.current)
-	}
-	return h.write(v, kept, true)
 }

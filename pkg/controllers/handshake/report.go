@@ -42,10 +42,9 @@ func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
 	for _, e := range syncstatus.Transitions(last.Status, result.Status, last.Rows, result.Rows) {
 		h.event(v.hs, e)
 	}
-	sent := bundle.DeliveryOf(v.current).SentAt()
 	// The status holds whole seconds.
-	if before := last.Status.LastSyncedAt; result.Status.Status == v1alpha1.StateSynced && (before == nil || before.Time.Before(sent.Truncate(time.Second))) {
-		h.metrics.propagation.Observe(now.Sub(sent).Seconds())
+	if before := last.Status.LastSyncedAt; result.Status.Status == v1alpha1.StateSynced && (before == nil || before.Time.Before(result.SentAt.Truncate(time.Second))) {
+		h.metrics.propagation.Observe(now.Sub(result.SentAt).Seconds())
 	}
 	if last.Status.Status != result.Status.Status {
 		logrus.WithFields(logrus.Fields{"handshake": v.hs.Namespace + "/" + v.hs.Name, "status": result.Status.Status,
@@ -60,7 +59,7 @@ func unsyncedSince(before map[types.NamespacedName]time.Time, rows []v1alpha1.Cl
 		if r.State == v1alpha1.ClusterSynced || r.State == v1alpha1.ClusterWithdrawing {
 			continue
 		}
-		key := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
+		key := syncstatus.KeyOf(r)
 		now[key] = r.Since.Time
 		if at, ok := before[key]; ok {
 			now[key] = at

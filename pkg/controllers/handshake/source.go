@@ -70,7 +70,8 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 }
 
 // sealNothing empties the values Secret.
-func (h *handler) sealNothing(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Problem, error) {
+func (h *handler) sealNothing(v *view) (*content, *syncstatus.Problem, error) {
+	hs := v.hs
 	values, problem, err := h.readValues(hs)
 	if err != nil || problem != nil {
 		return nil, problem, err
@@ -80,6 +81,18 @@ func (h *handler) sealNothing(hs *v1alpha1.FleetHandshake) (*content, *syncstatu
 		return nil, nil, err
 	}
 	return public(sealed), nil, nil
+}
+
+// sentLast is what the values Secret holds, or the Bundle says of it.
+func (h *handler) sentLast(v *view) (*content, *syncstatus.Problem, error) {
+	values, problem, err := h.readValues(v.hs)
+	if err != nil || problem != nil {
+		return nil, problem, err
+	}
+	if sent := sentBefore(values); sent != nil {
+		return sent, nil, nil
+	}
+	return contentOf(v.current), nil, nil
 }
 
 // readValues reads the values Secret; nil when there is none. A problem says that it belongs to somebody else.

@@ -25,8 +25,8 @@ type view struct {
 	deployments []*fleet.BundleDeployment
 	problem     *syncstatus.Problem
 	outcome     bundle.Outcome
-	// moved is true when the Bundle is one of another target namespace: to leave it is no loss.
-	moved bool
+	// threshold is the WithdrawalThreshold of the Bundle.
+	threshold int
 	// withdrawn is true when no cluster is to have the Secret any more.
 	withdrawn bool
 }
@@ -59,7 +59,7 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 
 // gather reads everything but the Secrets, from the caches.
 func (h *handler) gather(hs *v1alpha1.FleetHandshake) (*view, error) {
-	v := &view{hs: hs}
+	v := &view{hs: hs, threshold: h.Limits.WithdrawalThreshold}
 	var err error
 	if v.clusters, err = h.Clusters.Cache().List(hs.Namespace, labels.Everything()); err != nil {
 		return nil, fmt.Errorf("listing the clusters of namespace %s: %w", hs.Namespace, err)
@@ -141,7 +141,7 @@ func alreadyTargeted(b *fleet.Bundle, clusters []*fleet.Cluster) []*fleet.Cluste
 // clear withdraws from all clusters, and then deletes the Bundle and the values Secret.
 func (h *handler) clear(v *view) error {
 	if v.current != nil && v.current.DeletionTimestamp.IsZero() {
-		if err := h.withdraw(v); err != nil || !v.outcome.Done {
+		if err := h.withdraw(v, h.sealNothing); err != nil || !v.outcome.Done {
 			return err
 		}
 	}
@@ -164,7 +164,7 @@ func (h *handler) write(v *view, c *content, withdraw bool) error {
 	desired, outcome := bundle.Render(bundle.Request{
 		Handshake: v.hs, Current: v.current, Hash: c.hash, Revision: c.revision, Names: c.names, Withdraw: withdraw,
 		Clusters: v.clusters, Matched: v.matched, Answers: syncstatus.Answers(v.hs.Namespace, v.deployments),
-		WithdrawalThreshold: h.threshold(v), Now: h.Clock.Now(),
+		WithdrawalThreshold: v.threshold, Now: h.Clock.Now(),
 	})
 	if outcome.Done && !v.hs.DeletionTimestamp.IsZero() {
 		// It goes now. A last change would only hand on what somebody has held back.
@@ -183,13 +183,6 @@ func (h *handler) write(v *view, c *content, withdraw bool) error {
 	v.current, v.outcome, v.withdrawn = written, outcome, withdraw
 	h.recordOutcome(v.hs, outcome)
 	return nil
-}
-
-func (h *handler) threshold(v *view) int {
-	if v.moved {
-		return bundle.NeverHold
-	}
-	return h.Limits.WithdrawalThreshold
 }
 
 // deployments are those of a Bundle, also when it is gone and they are not yet.

@@ -154,7 +154,7 @@ func (h *handler) reportsAgain(old, now metav1.Object) bool {
 		return false
 	}
 	offline := func(c *fleet.Cluster) bool {
-		return !h.Clock.Now().Before(syncstatus.OfflineAt(c, h.Limits.OfflineAfter))
+		return syncstatus.Offline(c, h.Limits.OfflineAfter, h.Clock.Now())
 	}
 	return before.Status.Namespace != after.Status.Namespace || offline(before) && !offline(after)
 }
