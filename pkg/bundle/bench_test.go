@@ -7,12 +7,12 @@ import (
 
 func BenchmarkSealUnchanged(b *testing.B) {
 	source := opaque(map[string][]byte{"data": bytes.Repeat([]byte("x"), 20_000)})
-	first, err := Seal(source, nil, false, newNonce("n"))
+	first, err := Seal(source, nil, Terms{}, newNonce("n"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := Seal(source, first.Data, false, newNonce("n")); err != nil {
+		if _, err := Seal(source, first.Data, Terms{}, newNonce("n")); err != nil {
 			b.Fatal(err)
 		}
 	}

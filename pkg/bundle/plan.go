@@ -65,7 +65,7 @@ type planner struct {
 
 func newPlanner(r Request) *planner {
 	// Where there is nothing to send, nobody can have it.
-	r.Withdraw = r.Withdraw || r.Revision == ""
+	r.Withdraw = r.Withdraw || r.Revoked || r.Revision == ""
 	p := &planner{Request: r, timer: Timer{Now: r.Now}, delivery: DeliveryOf(r.Current), current: TargetsOf(r.Current), matched: map[string]bool{}}
 	if r.Current != nil {
 		// Somebody may have lowered it. A number that was used before would tell the wrong revision.
@@ -102,7 +102,7 @@ func (p *planner) hold() {
 	for _, c := range p.Clusters {
 		if t, ok := p.current[c.Name]; ok && !t.Withdraw {
 			had++
-			if !p.matched[c.Name] {
+			if !p.matched[c.Name] && !p.Refused[c.Name] {
 				leaving++
 			}
 		}
@@ -154,7 +154,7 @@ func (p *planner) own() int64 {
 // removing says whether the handshake is being deleted. Then neither a pause nor a rollout holds anything back.
 func (p *planner) removing() bool { return !p.Handshake.DeletionTimestamp.IsZero() }
 
-func (p *planner) paused() bool { return p.Handshake.Spec.Paused && !p.removing() }
+func (p *planner) paused() bool { return p.Handshake.Spec.Paused && !p.removing() && !p.Revoked }
 
 func (p *planner) retain() bool { return p.Handshake.Spec.DeletionPolicy == v1alpha1.DeletionRetain }
 
@@ -169,7 +169,7 @@ func (p *planner) allConfirmed() bool {
 	for _, c := range p.Clusters {
 		t, had := p.current[c.Name]
 		switch {
-		case !p.matched[c.Name] && (!p.held || !had || t.Withdraw):
+		case !p.matched[c.Name] && (!p.held || p.Refused[c.Name] || !had || t.Withdraw):
 		case !had, t.Withdraw, !p.confirmed(t):
 			return false
 		default:
@@ -329,7 +329,7 @@ func (p *planner) leave(leaving []Target) []Target {
 	var out []Target
 	for _, t := range leaving {
 		switch {
-		case p.held:
+		case p.held && !p.Refused[t.Cluster]:
 			p.out.Held = append(p.out.Held, t.Cluster)
 			out = append(out, p.deliver(t))
 		case p.paused():

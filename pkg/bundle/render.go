@@ -25,6 +25,10 @@ type Request struct {
 	// Clusters are all of the workspace, and Matched those that the targets match.
 	Clusters []*fleet.Cluster
 	Matched  []*fleet.Cluster
+	// Refused are clusters that the Secret may not be in, by name. They are not in Matched.
+	Refused map[string]bool
+	// Revoked is true when it may not be anywhere any more. A pause does not hold that back.
+	Revoked bool
 	// Answers are those of the clusters that have a BundleDeployment, by name.
 	Answers map[string]Answer
 	// WithdrawalThreshold is the percentage of the clusters that a change of targets may withdraw from unconfirmed.

@@ -170,7 +170,7 @@ func FuzzRender(f *testing.F) {
 
 // renderSealed is the JSON of the Bundle, with the keyed hashes blotted out.
 func renderSealed(hs *v1alpha1.FleetHandshake, source *corev1.Secret, cluster string) (string, error) {
-	sealed, err := Seal(source, nil, false, newNonce("n"))
+	sealed, err := Seal(source, nil, Terms{}, newNonce("n"))
 	if err != nil {
 		return "", err
 	}
@@ -183,7 +183,7 @@ func renderSealed(hs *v1alpha1.FleetHandshake, source *corev1.Secret, cluster st
 }
 
 func TestValuesSecretIsOwnedAndSealed(t *testing.T) {
-	sealed, err := Seal(opaque(map[string][]byte{"k": []byte("v")}), nil, false, newNonce("n"))
+	sealed, err := Seal(opaque(map[string][]byte{"k": []byte("v")}), nil, Terms{}, newNonce("n"))
 	require.NoError(t, err)
 	s := ValuesSecret(registryCreds(), sealed)
 	assert.Equal(t, corev1.SecretType("fleet.cattle.io/bundle-values/v1alpha1"), s.Type)

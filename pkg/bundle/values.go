@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -37,6 +39,10 @@ var (
 	ErrImmutable = errors.New("immutable")
 	// ErrTypeChanged says that the copies are of another type and would have to be recreated.
 	ErrTypeChanged = errors.New("type changed")
+	// ErrNeverSend says that the owner of the Secret does not want it to be sent.
+	ErrNeverSend = errors.New("never to be sent")
+	// ErrNoKeys says that the Secret has none of the keys that may travel.
+	ErrNoKeys = errors.New("no keys")
 )
 
 // neverSent are the types that ErrUnsupportedType speaks of; a trailing slash stands for all that begins so.
@@ -45,6 +51,15 @@ var neverSent = []string{
 	string(corev1.SecretTypeBootstrapToken),
 	"helm.sh/",
 	"fleet.cattle.io/",
+}
+
+// requiredKeys are the keys without which the API server refuses a Secret of a type (Kubernetes 1.36,
+// pkg/apis/core/validation).
+var requiredKeys = map[corev1.SecretType][]string{
+	corev1.SecretTypeDockercfg:        {corev1.DockerConfigKey},
+	corev1.SecretTypeDockerConfigJson: {corev1.DockerConfigJsonKey},
+	corev1.SecretTypeSSHAuth:          {corev1.SSHAuthPrivateKey},
+	corev1.SecretTypeTLS:              {corev1.TLSCertKey, corev1.TLSPrivateKeyKey},
 }
 
 // strippedMetadata are the labels and annotations that are not copied, because they change how Helm, Fleet or kubectl
@@ -92,15 +107,37 @@ type Sealed struct {
 	Names []string
 }
 
+// Terms are what a Secret is sent under.
+type Terms struct {
+	// Keys are those that may travel; nil stands for all.
+	Keys []string
+	// Replace is true when copies may be recreated that cannot be changed in place.
+	Replace bool
+}
+
 // Seal makes the values for source. When previous, the data of the values Secret as it is now, already says the same,
-// then it is returned with its nonce; otherwise the nonce is taken from newNonce. Unless replace is true, it refuses
-// what cannot be written over the copies that previous made. Errors are ErrUnsupportedType, ErrTooLarge, ErrImmutable
-// and ErrTypeChanged, with a sentence for people that holds no secret.
-func Seal(source *corev1.Secret, previous map[string][]byte, replace bool, newNonce func() string) (Sealed, error) {
+// then it is returned with its nonce; otherwise the nonce is taken from newNonce. Errors are those above, each with a
+// sentence for people that holds no secret.
+func Seal(source *corev1.Secret, previous map[string][]byte, terms Terms, newNonce func() string) (Sealed, error) {
+	if source.Labels[v1alpha1.NeverSend] == "true" || source.Annotations[v1alpha1.NeverSend] == "true" {
+		return Sealed{}, fmt.Errorf("%w: its owner has marked it with %s", ErrNeverSend, v1alpha1.NeverSend)
+	}
 	for _, never := range neverSent {
 		t := string(source.Type)
 		if t == never || strings.HasSuffix(never, "/") && strings.HasPrefix(t, never) {
 			return Sealed{}, fmt.Errorf("%w: Secrets of type %s are never sent; copy the keys that you need into a Secret of type Opaque", ErrUnsupportedType, t)
+		}
+	}
+	data := nonNil(source.Data)
+	if terms.Keys != nil {
+		maps.DeleteFunc(data, func(key string, _ []byte) bool { return !slices.Contains(terms.Keys, key) })
+		if len(data) == 0 {
+			return Sealed{}, fmt.Errorf("%w: it has none of the keys that its SecretGrant lets travel (%s)", ErrNoKeys, strings.Join(terms.Keys, ", "))
+		}
+		for _, key := range requiredKeys[source.Type] {
+			if _, ok := data[key]; !ok {
+				return Sealed{}, fmt.Errorf("%w: a Secret of type %s needs key %s, which its SecretGrant does not let travel", ErrNoKeys, source.Type, key)
+			}
 		}
 	}
 	v := values{Secrets: []secret{{
@@ -109,13 +146,13 @@ func Seal(source *corev1.Secret, previous map[string][]byte, replace bool, newNo
 		Immutable:   source.Immutable != nil && *source.Immutable,
 		Labels:      copyMetadata(source.Labels),
 		Annotations: copyMetadata(source.Annotations),
-		Data:        nonNil(source.Data),
+		Data:        data,
 	}}}
 	if n, before, old, err := open(previous); err == nil {
 		if again := seal(n, v); again.Hash == old.Hash {
 			return old, nil
 		}
-		if err := replaceable(before, v); err != nil && !replace {
+		if err := replaceable(before, v); err != nil && !terms.Replace {
 			return Sealed{}, err
 		}
 	}

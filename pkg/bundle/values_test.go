@@ -29,7 +29,7 @@ func opaque(data map[string][]byte) *corev1.Secret {
 // sealOnce seals a Secret that nothing was sent of before.
 func sealOnce(t *testing.T, source *corev1.Secret, nonce string) Sealed {
 	t.Helper()
-	sealed, err := Seal(source, nil, false, newNonce(nonce))
+	sealed, err := Seal(source, nil, Terms{}, newNonce(nonce))
 	require.NoError(t, err)
 	return sealed
 }
@@ -50,11 +50,11 @@ func TestSealKeepsTheNonceApartFromTheSecrets(t *testing.T) {
 
 func TestSealKeepsTheNonceAsLongAsTheContentIsTheSame(t *testing.T) {
 	first := sealOnce(t, opaque(map[string][]byte{"password": []byte("one")}), "n1")
-	again, err := Seal(opaque(map[string][]byte{"password": []byte("one")}), first.Data, false, newNonce("n2"))
+	again, err := Seal(opaque(map[string][]byte{"password": []byte("one")}), first.Data, Terms{}, newNonce("n2"))
 	require.NoError(t, err)
 	assert.True(t, same(first, again))
 
-	rotated, err := Seal(opaque(map[string][]byte{"password": []byte("two")}), first.Data, false, newNonce("n2"))
+	rotated, err := Seal(opaque(map[string][]byte{"password": []byte("two")}), first.Data, Terms{}, newNonce("n2"))
 	require.NoError(t, err)
 	assert.NotEqual(t, first.Hash, rotated.Hash)
 	assert.NotEqual(t, first.Revision, rotated.Revision)
@@ -81,7 +81,7 @@ func TestSealNothing(t *testing.T) {
 	edited := map[string][]byte{"values.yaml": full.Data["values.yaml"], "deliver": []byte("password: one")}
 	assert.Equal(t, map[string][]byte{"values.yaml": []byte(`{"nonce":"n2"}`)}, SealNothing(edited, newNonce("n2")).Data)
 
-	back, err := Seal(opaque(map[string][]byte{"password": []byte("one")}), empty.Data, false, newNonce("n4"))
+	back, err := Seal(opaque(map[string][]byte{"password": []byte("one")}), empty.Data, Terms{}, newNonce("n4"))
 	require.NoError(t, err)
 	assert.NotEqual(t, full.Revision, back.Revision, "the same content counts as new, because the clusters may have removed it")
 }
@@ -112,7 +112,7 @@ func TestValuesThatSomebodyEditedAreRefusedAndReplaced(t *testing.T) {
 			_, err := Open(edited)
 			require.Error(t, err)
 			assert.NotContains(t, err.Error(), "one")
-			sealed, err := Seal(source, edited, false, newNonce("n2"))
+			sealed, err := Seal(source, edited, Terms{}, newNonce("n2"))
 			require.NoError(t, err)
 			assert.True(t, same(sealOnce(t, source, "n2"), sealed), "it is sealed anew")
 		})
@@ -128,7 +128,7 @@ func TestValuesThatSomebodyEditedAreRefusedAndReplaced(t *testing.T) {
 			assert.NotEqual(t, first.Revision, opened.Revision)
 		})
 	}
-	sealed, err := Seal(source, edit(ValuesKey, "b25l", "dHdv"), false, newNonce("n2"))
+	sealed, err := Seal(source, edit(ValuesKey, "b25l", "dHdv"), Terms{}, newNonce("n2"))
 	require.NoError(t, err)
 	assert.True(t, same(sealOnce(t, source, "n2"), sealed), "another value in the right form is replaced too")
 }
@@ -160,7 +160,7 @@ func TestSealRefusesWhatNoUpdateCanChange(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			before := sealOnce(t, c.before, "n1")
-			_, err := Seal(c.now, before.Data, false, newNonce("n2"))
+			_, err := Seal(c.now, before.Data, Terms{}, newNonce("n2"))
 			if c.want == nil {
 				require.NoError(t, err)
 			} else {
@@ -168,19 +168,19 @@ func TestSealRefusesWhatNoUpdateCanChange(t *testing.T) {
 				assert.NotContains(t, err.Error(), "one")
 				assert.NotContains(t, err.Error(), "two")
 			}
-			replaced, err := Seal(c.now, before.Data, true, newNonce("n2"))
+			replaced, err := Seal(c.now, before.Data, Terms{Replace: true}, newNonce("n2"))
 			require.NoError(t, err, "with Recreate it may be replaced")
 			assert.True(t, same(sealOnce(t, c.now, "n2"), replaced))
-			_, err = Seal(c.now, SealNothing(before.Data, newNonce("n2")).Data, false, newNonce("n3"))
+			_, err = Seal(c.now, SealNothing(before.Data, newNonce("n2")).Data, Terms{}, newNonce("n3"))
 			require.NoError(t, err, "where nothing was sent, nothing is in the way")
 		})
 	}
 	unchanged := secret("Opaque", true, "one", "a")
-	_, err := Seal(unchanged, sealOnce(t, unchanged, "n1").Data, false, newNonce("n2"))
+	_, err := Seal(unchanged, sealOnce(t, unchanged, "n1").Data, Terms{}, newNonce("n2"))
 	require.NoError(t, err)
-	_, err = Seal(secret("example.com/x", false, "one", "a"), sealOnce(t, unchanged, "n1").Data, false, newNonce("n2"))
+	_, err = Seal(secret("example.com/x", false, "one", "a"), sealOnce(t, unchanged, "n1").Data, Terms{}, newNonce("n2"))
 	require.EqualError(t, err, "type changed: the copies are of type Opaque and the Secret is of type example.com/x, which no update can change; set spec.replacePolicy to Recreate to have each copy deleted and made anew")
-	_, err = Seal(secret("Opaque", true, "two", "a"), sealOnce(t, unchanged, "n1").Data, false, newNonce("n2"))
+	_, err = Seal(secret("Opaque", true, "two", "a"), sealOnce(t, unchanged, "n1").Data, Terms{}, newNonce("n2"))
 	require.EqualError(t, err, "immutable: the copies are immutable; set spec.replacePolicy to Recreate to have each copy deleted and made anew")
 }
 
@@ -191,18 +191,18 @@ func TestSealRefuses(t *testing.T) {
 	} {
 		source := opaque(nil)
 		source.Type = never
-		_, err := Seal(source, nil, false, newNonce("n"))
+		_, err := Seal(source, nil, Terms{}, newNonce("n"))
 		require.ErrorIs(t, err, ErrUnsupportedType, never)
 	}
 	source := opaque(nil)
 	source.Type = "fleet.cattle.io.example.com/mine"
-	_, err := Seal(source, nil, false, newNonce("n"))
+	_, err := Seal(source, nil, Terms{}, newNonce("n"))
 	require.NoError(t, err, "only the types themselves are refused")
 
-	_, err = Seal(opaque(map[string][]byte{"k": bytes.Repeat([]byte("canary"), 1<<20/6)}), nil, false, newNonce("n"))
+	_, err = Seal(opaque(map[string][]byte{"k": bytes.Repeat([]byte("canary"), 1<<20/6)}), nil, Terms{}, newNonce("n"))
 	require.ErrorIs(t, err, ErrTooLarge)
 	assert.NotContains(t, err.Error(), "canary")
-	_, err = Seal(opaque(map[string][]byte{"k": make([]byte, 190*1024)}), nil, false, newNonce("n"))
+	_, err = Seal(opaque(map[string][]byte{"k": make([]byte, 190*1024)}), nil, Terms{}, newNonce("n"))
 	require.NoError(t, err, "190 KiB of data fit into 256 KiB of values")
 }
 
@@ -252,7 +252,7 @@ func TestEverythingArrivesIntact(t *testing.T) {
 	source.Annotations = map[string]string{
 		"example.com/a": "{{ fail }} ${ x }\n\ttab: \"x\" # y", "example.com/b": "global.fleet.clusterLabels.region", "example.com/c": "<&>\u2028",
 	}
-	sealed, err := Seal(source, nil, false, newNonce("n"))
+	sealed, err := Seal(source, nil, Terms{}, newNonce("n"))
 	require.NoError(t, err)
 	assert.NotContains(t, string(sealed.Data[ValuesKey]), "global.fleet.clusterLabels.", "Fleet would replace it")
 
@@ -261,7 +261,7 @@ func TestEverythingArrivesIntact(t *testing.T) {
 	want.Namespace = "apps"
 	assert.Equal(t, *want, renderChart(t, sealed))
 
-	bare, err := Seal(opaque(nil), nil, false, newNonce("n"))
+	bare, err := Seal(opaque(nil), nil, Terms{}, newNonce("n"))
 	require.NoError(t, err)
 	assert.Equal(t, map[string][]byte{}, renderChart(t, bare).Data)
 }

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/audit"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/handshake"
 	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io"
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
+	"github.com/fleet-handshake/fleet-handshake/pkg/workspace"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/rancher/lasso/pkg/cache"
 	"github.com/rancher/lasso/pkg/client"
@@ -32,6 +35,16 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 )
+
+// The rights that are needed in all namespaces, in the operator's own and in Fleet's.
+// +kubebuilder:rbac:groups=fleethandshake.io,resources=fleethandshakes;secretgrants,verbs=list;watch
+// +kubebuilder:rbac:groups=fleethandshake.io,resources=fleethandshakes/status,verbs=update
+// +kubebuilder:rbac:groups=fleet.cattle.io,resources=bundles;bundledeployments;clusters;clustergroups,verbs=list;watch
+// +kubebuilder:rbac:groups=fleet.cattle.io,resources=bundledeployments,verbs=patch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=bundles.fleet.cattle.io;bundledeployments.fleet.cattle.io;clusters.fleet.cattle.io;clustergroups.fleet.cattle.io;fleethandshakes.fleethandshake.io;secretgrants.fleethandshake.io,verbs=get
+// +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,verbs=get;create;update
+// +kubebuilder:rbac:namespace=cattle-fleet-system,groups="",resources=configmaps,resourceNames=fleet-controller,verbs=get
 
 // Run checks what the operator needs, and works until ctx ends. It returns nil when ctx ended, and an error when the
 // operator cannot work or has lost its Lease; the process must then end, so that it starts afresh.
@@ -64,6 +77,11 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 		opts.OfflineAfter = offlineAfter(ctx, kube.CoreV1(), opts.FleetNamespace)
 	}
 
+	auditLog, err := audit.Open(opts.AuditLog)
+	if err != nil {
+		return err
+	}
+
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var ready atomic.Bool
@@ -71,7 +89,7 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 		return err
 	}
 	work := func(ctx context.Context) {
-		if err := startControllers(ctx, cfg, kube, opts); err != nil {
+		if err := startControllers(ctx, cfg, kube, opts, auditLog); err != nil {
 			stop(err)
 			return
 		}
@@ -93,7 +111,7 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	return nil
 }
 
-func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Interface, opts Options) error {
+func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Interface, opts Options, auditLog *audit.Log) error {
 	clients, err := client.NewSharedClientFactory(cfg, nil)
 	if err != nil {
 		return fmt.Errorf("making the client factory: %w", err)
@@ -115,7 +133,15 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 	if err != nil {
 		return fmt.Errorf("making the FleetHandshake controllers: %w", err)
 	}
-	store, err := secrets.New(cfg, kube.CoreV1())
+	workspaces, err := workspace.New(cfg, opts.Workspaces)
+	if err != nil {
+		return err
+	}
+	var namespaces []string
+	if len(opts.SourceNamespaces) > 0 {
+		namespaces = slices.Concat(opts.SourceNamespaces, opts.Workspaces)
+	}
+	store, err := secrets.New(cfg, kube.CoreV1(), namespaces...)
 	if err != nil {
 		return err
 	}
@@ -125,15 +151,18 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		return err
 	}
 	err = handshake.Register(ctx, handshake.Config{
-		Handshakes:          handshakeV1.FleetHandshake(),
-		Bundles:             fleetV1.Bundle(),
-		Deployments:         fleetV1.BundleDeployment(),
-		Clusters:            fleetV1.Cluster(),
-		Groups:              fleetV1.ClusterGroup(),
-		Secrets:             store,
-		SecretClient:        kube.CoreV1(),
-		Events:              recorder,
-		AllowCrossNamespace: opts.AllowCrossNamespace,
+		Handshakes:   handshakeV1.FleetHandshake(),
+		Bundles:      fleetV1.Bundle(),
+		Deployments:  fleetV1.BundleDeployment(),
+		Clusters:     fleetV1.Cluster(),
+		Groups:       fleetV1.ClusterGroup(),
+		Grants:       handshakeV1.SecretGrant(),
+		Secrets:      store,
+		SecretClient: kube.CoreV1(),
+		Events:       recorder,
+		Workspaces:   workspaces,
+		Audit:        auditLog,
+		KeepRevoked:  opts.RevokedGrants == KeepRevoked,
 		Limits: handshake.Limits{
 			OfflineAfter: opts.OfflineAfter, StuckAfter: opts.StuckAfter,
 			MissingGrace: opts.MissingGrace, WithdrawalThreshold: opts.WithdrawalThreshold,
@@ -144,7 +173,8 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		return err
 	}
 	for informer, transform := range map[toolscache.SharedIndexInformer]toolscache.TransformFunc{
-		handshakeV1.FleetHandshake().Informer(): dropManagedFields,
+		handshakeV1.FleetHandshake().Informer(): audit.KeepManager,
+		handshakeV1.SecretGrant().Informer():    dropManagedFields,
 		fleetV1.Bundle().Informer():             dropStatus,
 		fleetV1.BundleDeployment().Informer():   stripDeployment,
 		fleetV1.Cluster().Informer():            dropStatus,
@@ -155,6 +185,9 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		}
 	}
 	if err := store.Start(ctx); err != nil {
+		return err
+	}
+	if err := workspaces.Start(ctx); err != nil {
 		return err
 	}
 	if err := shared.Start(ctx, opts.Workers); err != nil {

@@ -8,7 +8,14 @@ import (
 	"net"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
+)
+
+// What happens to copies that may not be sent any more.
+const (
+	RemoveRevoked = "Remove"
+	KeepRevoked   = "Keep"
 )
 
 // Options of the operator.
@@ -21,8 +28,15 @@ type Options struct {
 	ListenAddress string
 	// Workers is how many handshakes are worked on at a time.
 	Workers int
-	// AllowCrossNamespace lets a handshake send a Secret of another namespace.
-	AllowCrossNamespace bool
+	// Workspaces are the namespaces that the operator writes in, beside those that have the label
+	// fleethandshake.io/workspace.
+	Workspaces []string
+	// SourceNamespaces are the namespaces that the operator reads Secrets of, beside the workspaces; none means all.
+	SourceNamespaces []string
+	// RevokedGrants is Remove or Keep: what happens to the copies when the consent to send a Secret is taken back.
+	RevokedGrants string
+	// AuditLog is the file that the audit log is written to; "-" is standard output, and empty the log of the operator.
+	AuditLog string
 	// FleetNamespace is where Fleet's controller and its configuration are.
 	FleetNamespace string
 	// OfflineAfter is how long an agent may be silent until its cluster counts as offline; 0 is three times the
@@ -43,6 +57,7 @@ type Options struct {
 func Defaults() Options {
 	return Options{
 		Namespace: "fleet-handshake-system", LeaderElect: true, ListenAddress: ":8080", Workers: 8,
+		Workspaces: []string{"fleet-default"}, RevokedGrants: RemoveRevoked,
 		FleetNamespace: "cattle-fleet-system", StuckAfter: 10 * time.Minute, MissingGrace: time.Minute, WithdrawalThreshold: 50,
 	}
 }
@@ -55,6 +70,16 @@ func (o Options) Validate() error {
 	}
 	if o.Workers < 1 {
 		errs = append(errs, fmt.Errorf("--workers is %d: write 1 or more", o.Workers))
+	}
+	if o.RevokedGrants != RemoveRevoked && o.RevokedGrants != KeepRevoked {
+		errs = append(errs, fmt.Errorf("--revoked-grants is %q: write %s or %s", o.RevokedGrants, RemoveRevoked, KeepRevoked))
+	}
+	for flag, namespaces := range map[string][]string{"workspaces": o.Workspaces, "source-namespaces": o.SourceNamespaces} {
+		for _, namespace := range namespaces {
+			if len(validation.IsDNS1123Label(namespace)) > 0 {
+				errs = append(errs, fmt.Errorf("--%s has %q, which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local", flag, namespace))
+			}
+		}
 	}
 	if o.FleetNamespace == "" {
 		errs = append(errs, errors.New("--fleet-namespace is empty: name the namespace of Fleet's controller, for example cattle-fleet-system"))

@@ -32,10 +32,12 @@ func preflight(ctx context.Context, crds apiextensionsclient.CustomResourceDefin
 			return errors.New("Fleet is too old: its Bundles have no spec.valuesHash; upgrade Fleet to 0.12.1 or newer (0.11.13 has it too)") //nolint:staticcheck // Fleet is a name
 		}
 	}
-	if _, err := get("fleethandshakes", v1alpha1.SchemeGroupVersion.Group); apierrors.IsNotFound(err) {
-		return errors.New("the CustomResourceDefinition fleethandshakes.fleethandshake.io is missing: install it with kubectl apply --server-side -f crds/")
-	} else if err != nil {
-		return fmt.Errorf("looking for the FleetHandshake CustomResourceDefinition: %w", err)
+	for _, resource := range []string{"fleethandshakes", "secretgrants"} {
+		if _, err := get(resource, v1alpha1.SchemeGroupVersion.Group); apierrors.IsNotFound(err) {
+			return fmt.Errorf("the CustomResourceDefinition %s.%s is missing: install it with kubectl apply --server-side -f crds/", resource, v1alpha1.SchemeGroupVersion.Group)
+		} else if err != nil {
+			return fmt.Errorf("looking for our CustomResourceDefinitions: %w", err)
+		}
 	}
 	if !opts.LeaderElect {
 		return nil

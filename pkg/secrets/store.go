@@ -6,11 +6,14 @@ package secrets
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -29,42 +32,63 @@ var unwatched = []corev1.SecretType{
 
 const byHandshake = "handshake"
 
-// Store knows the version of each Secret of the hub.
+var secretsResource = corev1.SchemeGroupVersion.WithResource("secrets")
+
+// The rights that are needed in each namespace whose Secrets are sent, or in all.
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+
+// Store knows the version of each Secret of the hub, or of some of its namespaces.
 type Store struct {
 	client   corev1client.SecretsGetter
-	informer cache.SharedIndexInformer
+	metadata metadata.Interface
+	// all is true when one watch serves all namespaces.
+	all     bool
+	changed func(metav1.Object)
+
+	mu sync.Mutex
+	// watches are by namespace; the one of all has the empty name.
+	watches map[string]cache.SharedIndexInformer
 }
 
-// New makes a Store that watches nothing yet. Call OnChange before Start.
-func New(cfg *rest.Config, client corev1client.SecretsGetter) (*Store, error) {
+// New makes a Store that watches nothing yet. Without namespaces it will watch all; otherwise these, and those that
+// Watch names later.
+func New(cfg *rest.Config, client corev1client.SecretsGetter, namespaces ...string) (*Store, error) {
 	metaClient, err := metadata.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("making the metadata client: %w", err)
 	}
+	s := &Store{client: client, metadata: metaClient, all: len(namespaces) == 0, changed: func(metav1.Object) {}, watches: map[string]cache.SharedIndexInformer{}}
+	if s.all {
+		namespaces = []string{metav1.NamespaceAll}
+	}
+	for _, namespace := range namespaces {
+		if s.watches[namespace], err = s.newWatch(namespace); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Store) newWatch(namespace string) (cache.SharedIndexInformer, error) {
 	var selectors []fields.Selector
 	for _, t := range unwatched {
 		selectors = append(selectors, fields.OneTermNotEqualSelector("type", string(t)))
 	}
-	informer := metadatainformer.NewFilteredMetadataInformer(metaClient, corev1.SchemeGroupVersion.WithResource("secrets"),
-		metav1.NamespaceAll, 0, cache.Indexers{byHandshake: indexByHandshake},
+	informer := metadatainformer.NewFilteredMetadataInformer(s.metadata, secretsResource,
+		namespace, 0, cache.Indexers{byHandshake: indexByHandshake},
 		func(o *metav1.ListOptions) { o.FieldSelector = fields.AndSelectors(selectors...).String() }).Informer()
 	if err := informer.SetTransform(strip); err != nil {
 		return nil, fmt.Errorf("preparing the watch of Secrets: %w", err)
 	}
-	return &Store{client: client, informer: informer}, nil
-}
-
-// OnChange calls f for each Secret that appears, changes or goes. The objects hold metadata only.
-func (s *Store) OnChange(f func(metav1.Object)) error {
 	call := func(o any) {
 		if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
 			o = gone.Obj
 		}
 		if m, ok := o.(metav1.Object); ok {
-			f(m)
+			s.changed(m)
 		}
 	}
-	_, err := s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: call,
 		UpdateFunc: func(old, now any) {
 			if version(old) != version(now) {
@@ -73,21 +97,74 @@ func (s *Store) OnChange(f func(metav1.Object)) error {
 		},
 		DeleteFunc: call,
 	})
-	return err
+	if err != nil {
+		return nil, fmt.Errorf("preparing the watch of Secrets: %w", err)
+	}
+	return informer, nil
 }
 
-// Start watches until ctx ends. It returns when the first list has arrived, or with the error of ctx.
+// OnChange calls f for each Secret that appears, changes or goes. The objects hold metadata only. Call it before Start.
+func (s *Store) OnChange(f func(metav1.Object)) { s.changed = f }
+
+// Start watches until ctx ends. It returns when the first lists have arrived, with the error of ctx, or with one that
+// names a namespace whose Secrets may not be listed.
 func (s *Store) Start(ctx context.Context) error {
-	go s.informer.RunWithContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), s.informer.HasSynced) {
-		return fmt.Errorf("waiting for the first list of Secrets: %w", context.Cause(ctx))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for namespace, informer := range s.watches {
+		// The watch would try again for ever.
+		_, err := s.metadata.Resource(secretsResource).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 1})
+		switch {
+		case apierrors.IsForbidden(err) && s.all:
+			return errors.New("the operator may not list the Secrets of all namespaces: bind it to ClusterRole fleet-handshake-secrets, or name the namespaces that it may read with --source-namespaces")
+		case apierrors.IsForbidden(err):
+			return fmt.Errorf("the operator may not list the Secrets of namespace %s: bind it to ClusterRole fleet-handshake-secrets there, or take the namespace out of --source-namespaces or --workspaces", namespace)
+		}
+		go informer.RunWithContext(ctx)
+	}
+	for _, informer := range s.watches {
+		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+			return fmt.Errorf("waiting for the first list of Secrets: %w", context.Cause(ctx))
+		}
 	}
 	return nil
 }
 
+// Watch also watches a namespace until ctx ends, when it is not watched yet.
+func (s *Store) Watch(ctx context.Context, namespace string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all || s.watches[namespace] != nil {
+		return nil
+	}
+	informer, err := s.newWatch(namespace)
+	if err != nil {
+		return err
+	}
+	s.watches[namespace] = informer
+	go informer.RunWithContext(ctx)
+	return nil
+}
+
+// Serves says whether the Secrets of a namespace are watched.
+func (s *Store) Serves(namespace string) bool { return s.watch(namespace) != nil }
+
+func (s *Store) watch(namespace string) cache.SharedIndexInformer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all {
+		namespace = metav1.NamespaceAll
+	}
+	return s.watches[namespace]
+}
+
 // Version is different whenever the Secret is; empty when the watch does not know it.
 func (s *Store) Version(namespace, name string) string {
-	o, ok, err := s.informer.GetStore().GetByKey(namespace + "/" + name)
+	watch := s.watch(namespace)
+	if watch == nil {
+		return ""
+	}
+	o, ok, err := watch.GetStore().GetByKey(namespace + "/" + name)
 	if err != nil || !ok {
 		return ""
 	}
@@ -106,7 +183,11 @@ func (s *Store) Get(ctx context.Context, namespace, name string) (*corev1.Secret
 
 // Of lists the names of the values Secrets that carry the label of a handshake, in its namespace.
 func (s *Store) Of(hs *v1alpha1.FleetHandshake) []string {
-	objects, err := s.informer.GetIndexer().ByIndex(byHandshake, hs.Namespace+"/"+string(hs.UID))
+	watch := s.watch(hs.Namespace)
+	if watch == nil {
+		return nil
+	}
+	objects, err := watch.GetIndexer().ByIndex(byHandshake, hs.Namespace+"/"+string(hs.UID))
 	if err != nil {
 		return nil
 	}

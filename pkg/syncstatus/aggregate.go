@@ -51,6 +51,10 @@ type Input struct {
 	Problem *Problem
 	// Withdraw is true when no cluster is to have the Secret any more.
 	Withdraw bool
+	// Refused are clusters that the targets match and that the Secret may not be sent to, by name, and Refusal says
+	// why.
+	Refused map[string]bool
+	Refusal string
 	// Held are clusters that no longer match and wait for a confirmation.
 	Held []string
 	// OfflineAfter is how long an agent may be silent, StuckAfter how long a cluster may take, and MissingGrace how
@@ -117,8 +121,8 @@ func (in *Input) rows(d bundle.Delivery) []v1alpha1.ClusterStatus {
 	targets := bundle.TargetsOf(in.Bundle)
 	for _, c := range in.Clusters {
 		t, had := targets[c.Name]
-		if had || matched[c.Name] {
-			wanted := matched[c.Name] || !t.Withdraw && !withdraw
+		if had || matched[c.Name] || in.Refused[c.Name] && !withdraw {
+			wanted := matched[c.Name] || had && !t.Withdraw && !withdraw
 			subjects[types.NamespacedName{Namespace: c.Namespace, Name: c.Name}] = &subject{Input: in, delivery: d, cluster: c, target: t, wanted: wanted}
 		}
 	}
@@ -226,6 +230,8 @@ func (in *Input) judge(s v1alpha1.FleetHandshakeStatus, rows []v1alpha1.ClusterS
 	case len(in.Held) > 0:
 		return failed(v1alpha1.ReasonWithdrawalHeld, "spec.targets no longer match %d of the %d clusters that have the Secret (%s); they keep it until this is confirmed: kubectl annotate fhs -n %s %s --overwrite %s=%s",
 			len(in.Held), sum.Desired, List(in.Held), hs.Namespace, hs.Name, v1alpha1.AnnotationConfirmWithdrawal, s.Revision)
+	case len(in.Refused) > 0:
+		return failed(v1alpha1.ReasonNotGranted, "%s; %s", have, in.Refusal)
 	case sum.Desired == 0:
 		return pending(v1alpha1.ReasonNoTargets, "no Fleet Cluster in namespace %s matches spec.targets; compare them with: kubectl get clusters.fleet.cattle.io -n %s --show-labels", hs.Namespace, hs.Namespace)
 	case Count(rows, v1alpha1.ClusterConflict) > 0:

@@ -84,6 +84,24 @@ func TestCounts(t *testing.T) {
 			in.Handshake.DeletionTimestamp = ptr.To(at(3, 0, 0))
 			in.Handshake.Spec.DeletionPolicy = v1alpha1.DeletionRetain
 		}, v1alpha1.ClusterSummary{Withdrawing: 9}},
+		"one may not have it, and does not": {func(in *Input) { in.refuse(8) },
+			v1alpha1.ClusterSummary{Desired: 9, Synced: 8, Pending: 1}},
+		"one may not have it any more": {func(in *Input) { in.refuse(8, bundle.Target{Withdraw: true, Number: 5}) },
+			v1alpha1.ClusterSummary{Desired: 8, Synced: 8, Withdrawing: 1}},
+		"two may not have it, and all are to lose it": {func(in *Input) {
+			in.refuse(7)
+			in.refuse(8, bundle.Target{Withdraw: true, Number: 5})
+			in.Withdraw, in.Matched = true, nil
+		}, v1alpha1.ClusterSummary{Withdrawing: 8}},
+		"two may not have it, and the handshake is being deleted": {func(in *Input) {
+			in.refuse(7)
+			in.refuse(8, bundle.Target{Withdraw: true, Number: 5})
+			in.Handshake.DeletionTimestamp = ptr.To(at(3, 0, 0))
+		}, v1alpha1.ClusterSummary{Withdrawing: 8}},
+		"one may not have it, and is gone": {func(in *Input) {
+			in.refuse(8)
+			in.Clusters = in.Clusters[:8]
+		}, v1alpha1.ClusterSummary{Desired: 8, Synced: 8}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			in := input(many(9)...)

@@ -45,6 +45,12 @@ func TestBadge(t *testing.T) {
 		"the Secret is missing, and not every cluster has the last one": reconciling,
 		"the Secret was never there":                                    reconciling,
 
+		"no SecretGrant covers one cluster, and the handshake is being deleted": reconciling,
+
+		"no SecretGrant covers one cluster":                                                          wrong,
+		"no SecretGrant covers one cluster any more":                                                 wrong,
+		"no SecretGrant covers one cluster, and the other failed":                                    wrong,
+		"no SecretGrant covers one cluster any more, and that of the other waits for a confirmation": wrong,
 		"one cluster failed":                  wrong,
 		"one cluster failed and one is stuck": wrong,
 		"one cluster is stuck":                wrong,

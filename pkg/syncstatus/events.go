@@ -24,6 +24,7 @@ func Transitions(old, now v1alpha1.FleetHandshakeStatus, before, rows []v1alpha1
 		events = append(events, Event{warning, reason, fmt.Sprintf(format, args...)})
 	}
 	was, is := ready(old), ready(now)
+	deleted := is.Reason == v1alpha1.ReasonRemoving
 	if now.Revision != old.Revision && now.Revision != "" && is.Reason != v1alpha1.ReasonPaused {
 		say(false, v1alpha1.EventSent, "revision %s is on its way to %s", now.Revision, Number(int(now.Summary.Desired)))
 	}
@@ -40,6 +41,9 @@ func Transitions(old, now v1alpha1.FleetHandshakeStatus, before, rows []v1alpha1
 		{func(was, is v1alpha1.ClusterState) bool {
 			return was == v1alpha1.ClusterModified && is == v1alpha1.ClusterSynced
 		}, false, v1alpha1.EventDriftRepaired, "the copy is as it should be again in %s: %s"},
+		{func(was, is v1alpha1.ClusterState) bool {
+			return was != v1alpha1.ClusterWithdrawing && is == v1alpha1.ClusterWithdrawing && !deleted
+		}, false, v1alpha1.EventWithdrawing, "the Secret is being removed from %s: %s"},
 		{into(v1alpha1.ClusterOffline), true, v1alpha1.ReasonClusterOffline, "no report from %s: %s"},
 		{func(was, is v1alpha1.ClusterState) bool {
 			return was == v1alpha1.ClusterOffline && is != v1alpha1.ClusterOffline && is != v1alpha1.ClusterWithdrawing

@@ -80,7 +80,10 @@ func TestEventsOfADelivery(t *testing.T) {
 		{"a cluster is no longer matched", func(in *Input) {
 			in.unmatch()
 			in.tell(7, bundle.Target{Withdraw: true, Number: 7})
-		}, nil},
+		}, []Event{{false, "Withdrawing", "the Secret is being removed from 1 cluster: c00007"}}},
+		{"nothing changes", nothing, nil},
+		{"its agent does not report", func(in *Input) { silent(in.Clusters[7]) }, nil},
+		{"it has removed its copy", func(in *Input) { in.Bundle.Spec.Targets = in.Bundle.Spec.Targets[:7] }, nil},
 		{"somebody has deleted the Bundle", func(in *Input) { in.Bundle, in.Deployments = nil, nil }, nil},
 	})
 }
@@ -121,7 +124,7 @@ func TestEventsOfClustersThatDoNotReport(t *testing.T) {
 		{"one that does not report is withdrawn from", func(in *Input) {
 			in.unmatch()
 			in.tell(7, bundle.Target{Withdraw: true, Number: 5})
-		}, nil},
+		}, []Event{{false, "Withdrawing", "the Secret is being removed from 1 cluster: c00007"}}},
 		{"the handshake is deleted", func(in *Input) {
 			in.Handshake.DeletionTimestamp = ptr.To(metav1.NewTime(in.Now))
 			for i := range in.Clusters {
@@ -170,6 +173,58 @@ func TestEventsOfAMissingSecret(t *testing.T) {
 	})
 }
 
+func TestEventsOfConsent(t *testing.T) {
+	play(t, input(many(8)...), []step{
+		{"the operator has just started", nothing, []Event{
+			{false, "Sent", "revision r2 is on its way to 8 clusters"}, {false, "Synced", "revision r2 has arrived in all of 8 clusters"}}},
+		{"two clusters may not have it any more", func(in *Input) {
+			in.refuse(6, bundle.Target{Withdraw: true, Number: 5})
+			in.refuse(7, bundle.Target{Withdraw: true, Number: 5})
+		}, []Event{
+			{false, "Withdrawing", "the Secret is being removed from 2 clusters: c00006, c00007"},
+			{true, "NotGranted", "6 of 6 clusters have the current revision; ask its owner"}}},
+		{"nothing changes", nothing, nil},
+		{"one has removed its copy", func(in *Input) { in.refuse(7) }, nil},
+		{"a third may not have it", func(in *Input) { in.refuse(5, bundle.Target{Withdraw: true, Number: 6}) },
+			[]Event{{false, "Withdrawing", "the Secret is being removed from 1 cluster: c00005"}}},
+		{"both have removed their copies", func(in *Input) {
+			in.refuse(5)
+			in.refuse(6)
+		}, nil},
+		{"all may have it again", func(in *Input) { in.Refused, in.Matched = nil, in.Clusters }, nil},
+		{"they have it", func(in *Input) {
+			for i := range in.Clusters {
+				in.tell(i, bundle.Target{})
+			}
+		}, []Event{{false, "Synced", "revision r2 has arrived in all of 8 clusters"}}},
+		{"no cluster may have it", func(in *Input) {
+			problem("NotGranted", true)(in)
+			in.Withdraw, in.Matched = true, nil
+			for i := range in.Clusters {
+				in.tell(i, bundle.Target{Withdraw: true, Number: 7})
+			}
+		}, []Event{
+			{false, "Withdrawing", "the Secret is being removed from 8 clusters: c00000, c00001, c00002, c00003, c00004 and 3 more"},
+			{true, "NotGranted", "mend it"}}},
+		{"the handshake is deleted", func(in *Input) {
+			in.Handshake.DeletionTimestamp, in.Problem = ptr.To(metav1.NewTime(in.Now)), nil
+		}, []Event{{false, "Removing", "waiting for the confirmation of 8 clusters: c00000, c00001, c00002, c00003, c00004 and 3 more. To stop waiting: kubectl annotate fhs -n fleet-default hs fleethandshake.io/force-delete=true"}}},
+	})
+}
+
+func TestEventsOfAHandshakeThatIsDeleted(t *testing.T) {
+	play(t, input(many(2)...), []step{
+		{"the operator has just started", nothing, []Event{
+			{false, "Sent", "revision r2 is on its way to 2 clusters"}, {false, "Synced", "revision r2 has arrived in all of 2 clusters"}}},
+		{"it is deleted", func(in *Input) {
+			in.Handshake.DeletionTimestamp = ptr.To(metav1.NewTime(in.Now))
+			in.tell(0, bundle.Target{Withdraw: true, Number: 5})
+			in.tell(1, bundle.Target{Withdraw: true, Number: 5})
+		}, []Event{{false, "Removing", "waiting for the confirmation of 2 clusters: c00000, c00001. To stop waiting: kubectl annotate fhs -n fleet-default hs fleethandshake.io/force-delete=true"}}},
+		{"one has removed its copy", func(in *Input) { in.Bundle.Spec.Targets = in.Bundle.Spec.Targets[:1] }, nil},
+	})
+}
+
 func TestNoEventsForRowsThatWereLeftOutOfTheStatus(t *testing.T) {
 	in := input(many(300)...)
 	for _, c := range in.Clusters[:150] {
@@ -177,6 +232,10 @@ func TestNoEventsForRowsThatWereLeftOutOfTheStatus(t *testing.T) {
 	}
 	for _, bd := range in.Deployments[150:] {
 		modifiedCopy(bd, fleet.ModifiedStatus{Create: true})
+	}
+	in.Matched = in.Matched[:280]
+	for i := range in.Clusters[280:] {
+		in.tell(280+i, bundle.Target{Withdraw: true, Number: 5})
 	}
 	r := aggregate(t, in)
 	in = in.after(r)

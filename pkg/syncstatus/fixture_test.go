@@ -3,6 +3,7 @@ package syncstatus
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,6 +131,21 @@ func (in *Input) tell(i int, t bundle.Target) {
 	}
 	ft.ForceSyncGeneration = t.Number
 	in.Bundle.Spec.Targets[i] = ft
+}
+
+// refuse takes the i-th cluster out of those that may have the Secret. It has no target, or this one.
+func (in *Input) refuse(i int, has ...bundle.Target) {
+	c := in.Clusters[i]
+	in.Handshake.Spec.SecretNamespace, in.Refusal = "platform", "ask its owner"
+	if in.Refused == nil {
+		in.Refused = map[string]bool{}
+	}
+	in.Refused[c.Name] = true
+	in.Matched = slices.DeleteFunc(slices.Clone(in.Matched), func(m *fleet.Cluster) bool { return m.Name == c.Name })
+	in.Bundle.Spec.Targets[i] = fleet.BundleTarget{ClusterName: c.Name, DoNotDeploy: true} // is none
+	for _, t := range has {
+		in.tell(i, t)
+	}
 }
 
 // unmatch takes the last cluster out of those that the targets match.

@@ -138,6 +138,8 @@ func (s *subject) revision() string {
 func (s *subject) state() (v1alpha1.ClusterState, v1alpha1.ClusterReason) {
 	offline := Offline(s.cluster, s.OfflineAfter, s.Now)
 	switch {
+	case !s.wanted && s.target.Cluster == "":
+		return v1alpha1.ClusterPending, v1alpha1.ClusterNotGranted
 	case !s.wanted && offline:
 		return v1alpha1.ClusterWithdrawing, v1alpha1.ClusterAgentSilent
 	case !s.wanted:
@@ -247,6 +249,8 @@ func (s *subject) message(r v1alpha1.ClusterStatus) string {
 	}
 	secret := bundle.TargetNamespace(s.Handshake) + "/" + s.Handshake.Spec.SecretName
 	switch r.Reason {
+	case v1alpha1.ClusterNotGranted:
+		return "no SecretGrant in namespace " + bundle.SourceNamespace(s.Handshake) + " lets the Secret travel to this cluster"
 	case v1alpha1.ClusterNotRegistered:
 		return "the agent of this cluster has never registered with Fleet"
 	case v1alpha1.ClusterNotInPartition:

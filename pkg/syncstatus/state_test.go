@@ -236,6 +236,35 @@ var stateCases = map[string]stateCase{
 		in.unmatch()
 		in.Held = []string{in.Clusters[0].Name}
 	}, "Synced", "", "r2", ""},
+
+	"no SecretGrant covers the cluster": {func(in *Input) {
+		in.refuse(0)
+		in.Deployments = nil
+	}, "Pending", "NotGranted", "", "no SecretGrant in namespace platform lets the Secret travel to this cluster"},
+	"no SecretGrant covers the cluster, and its BundleDeployment is left over": {func(in *Input) { in.refuse(0) },
+		"Pending", "NotGranted", "", "no SecretGrant in namespace platform lets the Secret travel to this cluster"},
+	"no SecretGrant covers the cluster, and its agent does not report": {func(in *Input) {
+		in.refuse(0)
+		silent(in.Clusters[0])
+	}, "Pending", "NotGranted", "", "no SecretGrant in namespace platform lets the Secret travel to this cluster"},
+	"no SecretGrant covers the cluster, and its agent has never registered": {func(in *Input) {
+		in.refuse(0)
+		in.Clusters[0].Status, in.Deployments = fleet.ClusterStatus{}, nil
+	}, "Pending", "NotGranted", "", "no SecretGrant in namespace platform lets the Secret travel to this cluster"},
+	"no SecretGrant covers the cluster any more": {func(in *Input) { in.refuse(0, bundle.Target{Withdraw: true, Number: 5}) },
+		"Withdrawing", "", "r2", ""},
+	"no SecretGrant covers the cluster any more, and its agent does not report": {func(in *Input) {
+		in.refuse(0, bundle.Target{Withdraw: true, Number: 5})
+		silent(in.Clusters[0])
+	}, "Withdrawing", "AgentSilent", "r2", "Fleet's agent has not reported since 2026-01-02T02:04:05Z; look after it in namespace cattle-fleet-system of the cluster"},
+	"no SecretGrant covers the cluster any more, and a pause lets it keep its copy": {func(in *Input) {
+		in.refuse(0, bundle.Target{})
+		in.Handshake.Spec.Paused = true
+	}, "Synced", "", "r2", ""},
+	"no SecretGrant covers any cluster any more": {func(in *Input) {
+		in.refuse(0, bundle.Target{Withdraw: true, Number: 5})
+		in.Withdraw = true
+	}, "Withdrawing", "", "r2", ""},
 }
 
 func TestRow(t *testing.T) {
@@ -275,6 +304,7 @@ func TestMessagesFitIntoTheirField(t *testing.T) {
 			in.Handshake.Spec.SecretName, in.Handshake.Spec.TargetNamespace = strings.Repeat("s", 253), strings.Repeat("t", 63)
 			in.Deployments[0].Name = strings.Repeat("b", 53)
 			c.change(&in)
+			in.Handshake.Spec.SecretNamespace = strings.Repeat("n", 63)
 			assert.LessOrEqual(t, len(aggregate(t, in).Rows[0].Message), 512)
 		})
 	}

@@ -105,6 +105,28 @@ var verdictCases = map[string]verdictCase{
 	"a withdrawal waits for a confirmation": {func(in *Input) { in.unmatch(); in.Held = []string{"tokyo"} },
 		"Error", "2/2", "spec.targets no longer match 1 of the 2 clusters that have the Secret (tokyo); they keep it until this is confirmed: kubectl annotate fhs -n fleet-default hs --overwrite fleethandshake.io/confirm-withdrawal=r2",
 		map[string]string{"Ready": "False WithdrawalHeld", "Stalled": "True WithdrawalHeld", "SourceAvailable": "True SecretFound", "Delivered": "True Synced"}},
+	"no SecretGrant covers one cluster": {func(in *Input) { in.refuse(1) },
+		"Error", "1/2", "1 of 2 clusters have the current revision; ask its owner",
+		map[string]string{"Ready": "False NotGranted", "Stalled": "True NotGranted", "SourceAvailable": "True SecretFound", "Delivered": "False NotGranted"}},
+	"no SecretGrant covers one cluster any more": {func(in *Input) { in.refuse(1, bundle.Target{Withdraw: true, Number: 5}) },
+		"Error", "1/1", "1 of 1 clusters have the current revision; ask its owner",
+		map[string]string{"Ready": "False NotGranted", "Stalled": "True NotGranted", "SourceAvailable": "True SecretFound", "Delivered": "True Synced"}},
+	"no SecretGrant covers one cluster, and the other failed": {func(in *Input) {
+		in.refuse(1)
+		refusing(in.Deployments[0], "SecretExists")
+	}, "Error", "0/2", "0 of 2 clusters have the current revision; ask its owner",
+		map[string]string{"Ready": "False NotGranted", "Stalled": "True NotGranted", "SourceAvailable": "True SecretFound", "Delivered": "False NotGranted"}},
+	"no SecretGrant covers one cluster any more, and that of the other waits for a confirmation": {func(in *Input) {
+		in.refuse(1, bundle.Target{Withdraw: true, Number: 5})
+		in.Matched, in.Held = nil, []string{"paris"}
+	}, "Error", "1/1", "spec.targets no longer match 1 of the 1 clusters that have the Secret (paris); they keep it until this is confirmed: kubectl annotate fhs -n fleet-default hs --overwrite fleethandshake.io/confirm-withdrawal=r2",
+		map[string]string{"Ready": "False WithdrawalHeld", "Stalled": "True WithdrawalHeld", "SourceAvailable": "True SecretFound", "Delivered": "True Synced"}},
+	"no SecretGrant covers one cluster, and the handshake is being deleted": {func(in *Input) {
+		in.refuse(1)
+		in.Handshake.DeletionTimestamp = ptr.To(at(3, 0, 0))
+		in.tell(0, bundle.Target{Withdraw: true, Number: 5})
+	}, "Pending", "0/0", "waiting for the confirmation of 1 cluster: paris. To stop waiting: kubectl annotate fhs -n fleet-default hs fleethandshake.io/force-delete=true",
+		map[string]string{"Ready": "False Removing", "Reconciling": "True Removing", "Delivered": "False NoTargets"}},
 
 	"the Secret is missing, and every cluster has the last one": {func(in *Input) { in.Problem = missing() },
 		"Missing", "2/2", "create it",

@@ -21,13 +21,14 @@ const (
 
 // Match returns the clusters that get the bundle, in the order of clusters. For each cluster the first target that
 // matches decides; within one target every word must match; a cluster that is in several groups matches when one of
-// them does. An error names the target whose selector is not valid.
+// them does. An error begins with the index of the target
+// whose selector is not valid.
 func Match(targets []v1alpha1.ClusterTarget, clusters []*fleet.Cluster, groups []*fleet.ClusterGroup) ([]*fleet.Cluster, error) {
 	rules := make([]rule, 0, len(targets))
 	for i, t := range targets {
 		r, err := newRule(t)
 		if err != nil {
-			return nil, fmt.Errorf("targets[%d]: %w", i, err)
+			return nil, fmt.Errorf("[%d]: %w", i, err)
 		}
 		rules = append(rules, r)
 	}

@@ -81,7 +81,7 @@ func TestMatch(t *testing.T) {
 func TestMatchNamesTheBrokenTarget(t *testing.T) {
 	broken := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "env", Operator: "Equals"}}}
 	_, err := Match([]v1alpha1.ClusterTarget{{ClusterName: "x"}, {ClusterSelector: broken}}, nil, nil)
-	require.EqualError(t, err, `targets[1]: clusterSelector: "Equals" is not a valid label selector operator`)
+	require.EqualError(t, err, `[1]: clusterSelector: "Equals" is not a valid label selector operator`)
 	_, err = Match([]v1alpha1.ClusterTarget{{ClusterGroupSelector: broken}}, nil, nil)
-	require.EqualError(t, err, `targets[0]: clusterGroupSelector: "Equals" is not a valid label selector operator`)
+	require.EqualError(t, err, `[0]: clusterGroupSelector: "Equals" is not a valid label selector operator`)
 }

@@ -142,13 +142,15 @@ func (h *handler) bundles(hs *v1alpha1.FleetHandshake, but ...string) ([]*fleet.
 }
 
 // deleteAll deletes the Bundles and values Secrets of this handshake, but for those of the names to keep.
-func (h *handler) deleteAll(hs *v1alpha1.FleetHandshake, keep ...string) error {
+func (h *handler) deleteAll(v *view, keep ...string) error {
+	hs := v.hs
 	bundles, err := h.bundles(hs, keep...)
 	if err != nil {
 		return err
 	}
 	log := logrus.WithField("handshake", hs.Namespace+"/"+hs.Name)
 	for _, b := range bundles {
+		h.record(v, b, nil)
 		if err := h.Bundles.Delete(b.Namespace, b.Name, metav1.NewPreconditionDeleteOptions(string(b.UID))); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("deleting obsolete bundle %s/%s: %w", b.Namespace, b.Name, err)
 		}

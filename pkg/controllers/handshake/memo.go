@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -37,14 +38,15 @@ type memo struct {
 }
 
 type versions struct {
-	// from is where the source is, where it goes, and by which policies.
+	// from is where the source is, where it goes, and on which terms.
 	from, source, values string
 }
 
-func (h *handler) versions(hs *v1alpha1.FleetHandshake) versions {
+func (h *handler) versions(v *view) versions {
+	hs := v.hs
 	namespace, name := bundle.SourceNamespace(hs), bundle.NameFor(hs)
 	return versions{
-		from:   strings.Join([]string{namespace, hs.Spec.SecretName, name, string(hs.Spec.ReplacePolicy), string(hs.Spec.MissingSourcePolicy)}, "/"),
+		from:   fmt.Sprint(namespace, "/", hs.Spec.SecretName, "/", name, "/", hs.Spec.ReplacePolicy, hs.Spec.MissingSourcePolicy, h.forbidden(v) == nil, v.grant.Keys, v.grant.Message),
 		source: h.Secrets.Version(namespace, hs.Spec.SecretName),
 		values: h.Secrets.Version(hs.Namespace, name),
 	}

@@ -27,7 +27,7 @@ func (h *handler) moveOut(v *view) error {
 			keep = append(keep, b.Name)
 		}
 	}
-	return h.deleteAll(v.hs, keep...)
+	return h.deleteAll(v, keep...)
 }
 
 // empty withdraws a former Bundle from the clusters that have what the current one sends, and says whether no cluster is

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/audit"
 	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io/v1alpha1"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
+	"github.com/fleet-handshake/fleet-handshake/pkg/workspace"
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,6 +21,12 @@ import (
 	"k8s.io/utils/clock"
 )
 
+// The rights that are needed in each workspace.
+// +kubebuilder:rbac:groups=fleethandshake.io,resources=fleethandshakes,verbs=patch
+// +kubebuilder:rbac:groups=fleet.cattle.io,resources=bundles,verbs=get;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
+
 // Config is what the controller works with.
 type Config struct {
 	Handshakes  handshakectl.FleetHandshakeController
@@ -26,15 +34,20 @@ type Config struct {
 	Deployments fleetctl.BundleDeploymentController
 	Clusters    fleetctl.ClusterController
 	Groups      fleetctl.ClusterGroupController
+	Grants      handshakectl.SecretGrantController
 	// Secrets watches and reads, SecretClient writes.
 	Secrets      *secrets.Store
 	SecretClient corev1client.SecretsGetter
 	// Events records what has happened on the handshakes.
 	Events record.EventRecorder
-	// AllowCrossNamespace lets a handshake send a Secret of another namespace.
-	AllowCrossNamespace bool
-	Limits              Limits
-	Clock               clock.PassiveClock
+	// Workspaces are the namespaces that the operator may write in.
+	Workspaces *workspace.Set
+	// Audit takes a line for each decision that lets a Secret out or takes it back.
+	Audit *audit.Log
+	// KeepRevoked leaves the copies in the clusters when the consent to send a Secret is taken back.
+	KeepRevoked bool
+	Limits      Limits
+	Clock       clock.PassiveClock
 }
 
 // Limits are the times and shares from which on the controller acts or asks a person.

@@ -29,6 +29,7 @@ func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
 	result := syncstatus.Aggregate(syncstatus.Input{
 		Handshake: v.hs, Bundle: v.current, Deployments: v.deployments, Clusters: v.clusters, Matched: v.matched,
 		InPartition: v.inPartition, Withdraw: v.withdrawn, Before: last.Rows, Problem: v.problem, Held: v.outcome.Held,
+		Refused: v.refused, Refusal: v.grant.Message,
 		OfflineAfter: h.Limits.OfflineAfter, StuckAfter: h.Limits.StuckAfter, MissingGrace: h.Limits.MissingGrace, Now: now,
 	})
 	if v.problem != nil && v.problem.Reason == v1alpha1.ReasonNameTaken {
@@ -41,6 +42,9 @@ func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
 	})
 	for _, e := range syncstatus.Transitions(last.Status, result.Status, last.Rows, result.Rows) {
 		h.event(v.hs, e)
+		if e.Reason == v1alpha1.ReasonNotGranted || e.Reason == v1alpha1.ReasonNeverSend {
+			h.recordRefusal(v, e.Reason)
+		}
 	}
 	// The status holds whole seconds.
 	if before := last.Status.LastSyncedAt; result.Status.Status == v1alpha1.StateSynced && (before == nil || before.Time.Before(result.SentAt.Truncate(time.Second))) {
@@ -68,7 +72,11 @@ func unsyncedSince(before map[types.NamespacedName]time.Time, rows []v1alpha1.Cl
 	return now
 }
 
+// event is not written outside of the workspaces.
 func (h *handler) event(hs *v1alpha1.FleetHandshake, e syncstatus.Event) {
+	if !h.Workspaces.Has(hs.Namespace) {
+		return
+	}
 	kind := corev1.EventTypeNormal
 	if e.Warning {
 		kind = corev1.EventTypeWarning
@@ -103,6 +111,8 @@ func (h *handler) writeStatus(hs *v1alpha1.FleetHandshake, status v1alpha1.Fleet
 	}
 	changed := hs.DeepCopy()
 	changed.Status = status
+	// The cache does not hold all of them.
+	changed.ManagedFields = nil
 	updated, err := h.Handshakes.UpdateStatus(changed)
 	if err != nil {
 		return hs, fmt.Errorf("writing the status of handshake %s/%s: %w", hs.Namespace, hs.Name, err)

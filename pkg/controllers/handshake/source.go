@@ -29,8 +29,9 @@ func public(s bundle.Sealed) *content {
 
 // seal brings the values Secret in step with the source, and says what it holds. With a problem, nothing new is sent,
 // and the content is what was sent before; nil when there is none. Payloads are read only when a version has changed.
-func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Problem, error) {
-	seen := h.versions(hs)
+func (h *handler) seal(v *view) (*content, *syncstatus.Problem, error) {
+	hs := v.hs
+	seen := h.versions(v)
 	// A Secret that the watch does not know may be of a type that is not watched: it is looked for each time.
 	if m := h.memo(hs); m.seen == seen && seen.source != "" {
 		return m.content, m.problem, nil
@@ -40,7 +41,7 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 		return nil, problem, err
 	}
 	var sealed bundle.Sealed
-	if problem = h.refused(hs); problem == nil {
+	if problem = h.forbidden(v); problem == nil {
 		// Not a byte of the source is read before this.
 		source, err := h.Secrets.Get(h.ctx, bundle.SourceNamespace(hs), hs.Spec.SecretName)
 		h.metrics.read(err)
@@ -51,7 +52,7 @@ func (h *handler) seal(hs *v1alpha1.FleetHandshake) (*content, *syncstatus.Probl
 			return nil, nil, fmt.Errorf("reading secret %s/%s: %w", bundle.SourceNamespace(hs), hs.Spec.SecretName, err)
 		default:
 			seen.source = secrets.VersionOf(source)
-			sealed, err = bundle.Seal(source, dataOf(values), hs.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate, newNonce)
+			sealed, err = bundle.Seal(source, dataOf(values), bundle.Terms{Keys: v.grant.Keys, Replace: hs.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate}, newNonce)
 			problem = refusal(source, err)
 		}
 	}
@@ -144,18 +145,6 @@ func (h *handler) writeValues(hs *v1alpha1.FleetHandshake, values *corev1.Secret
 	return updated, nil
 }
 
-// refused says why the source may not be used.
-func (h *handler) refused(hs *v1alpha1.FleetHandshake) *syncstatus.Problem {
-	source := bundle.SourceNamespace(hs)
-	if source == hs.Namespace || h.AllowCrossNamespace {
-		return nil
-	}
-	return &syncstatus.Problem{
-		State: v1alpha1.StateError, Reason: v1alpha1.ReasonNotGranted, Source: true,
-		Message: fmt.Sprintf("Secret %s/%s is in another namespace than the FleetHandshake, which is not allowed; put the Secret into namespace %s, or start the operator with --allow-cross-namespace", source, hs.Spec.SecretName, hs.Namespace),
-	}
-}
-
 func missing(hs *v1alpha1.FleetHandshake) *syncstatus.Problem {
 	clusters := "Clusters keep what they have"
 	if hs.Spec.MissingSourcePolicy == v1alpha1.MissingSourceRemove {
@@ -180,6 +169,10 @@ func refusal(source *corev1.Secret, err error) *syncstatus.Problem {
 		reason = v1alpha1.ReasonImmutable
 	case errors.Is(err, bundle.ErrTypeChanged):
 		reason = v1alpha1.ReasonTypeChanged
+	case errors.Is(err, bundle.ErrNeverSend):
+		reason = v1alpha1.ReasonNeverSend
+	case errors.Is(err, bundle.ErrNoKeys):
+		reason = v1alpha1.ReasonNotGranted
 	}
 	return &syncstatus.Problem{
 		State: v1alpha1.StateError, Reason: reason, Source: true,

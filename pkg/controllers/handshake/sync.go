@@ -8,6 +8,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
+	"github.com/fleet-handshake/fleet-handshake/pkg/grant"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	"github.com/fleet-handshake/fleet-handshake/pkg/target"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
@@ -25,6 +26,11 @@ type view struct {
 	deployments []*fleet.BundleDeployment
 	problem     *syncstatus.Problem
 	outcome     bundle.Outcome
+	// grant says whether the Secret may be sent, and refused are the matched clusters that it may not be sent to.
+	grant   grant.Decision
+	refused map[string]bool
+	// revoked is true when the copies have to go because the consent to send the Secret has.
+	revoked bool
 	// threshold is the WithdrawalThreshold of the Bundle.
 	threshold int
 	// withdrawn is true when no cluster is to have the Secret any more.
@@ -34,6 +40,9 @@ type view struct {
 // sync is one reconcile: gather, decide, act, status. It can be stopped between any two writes: the next sync finds
 // what was written and goes on from there.
 func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, error) {
+	if !h.Workspaces.Has(hs.Namespace) {
+		return h.report(&view{hs: hs, problem: notAWorkspace(hs)})
+	}
 	hs, err := h.addFinalizer(hs)
 	if err != nil {
 		return hs, err
@@ -46,7 +55,8 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 		return hs, err
 	}
 	var failed error
-	if v.problem == nil {
+	// What is wrong with the spec does not hold back that the Secret is taken back.
+	if v.problem == nil || h.refused(v) {
 		if failed = h.deliver(v); failed != nil {
 			if v.problem = writeRefused(hs, failed); v.problem == nil {
 				return hs, failed
@@ -72,7 +82,10 @@ func (h *handler) gather(hs *v1alpha1.FleetHandshake) (*view, error) {
 		v.problem = invalid(v1alpha1.ReasonInvalidRolloutStrategy, "spec.rolloutStrategy: ", err)
 	}
 	if v.matched, err = target.Match(hs.Spec.Targets, v.clusters, groups); err != nil {
-		v.problem = invalid(v1alpha1.ReasonInvalidTarget, "spec.", err)
+		v.problem = invalid(v1alpha1.ReasonInvalidTarget, "spec.targets", err)
+	}
+	if err := h.askForConsent(v, groups); err != nil {
+		return nil, err
 	}
 	current, taken, err := h.currentBundle(hs)
 	if err != nil {
@@ -104,12 +117,13 @@ func writeRefused(hs *v1alpha1.FleetHandshake, err error) *syncstatus.Problem {
 // deliver brings the values Secret and then the Bundle in step with the source.
 // That order matters: Fleet retries when the hash in the Bundle is not that of the Secret, but does not watch the Secret.
 func (h *handler) deliver(v *view) error {
-	content, problem, err := h.seal(v.hs)
+	content, problem, err := h.seal(v)
 	if err != nil {
 		return err
 	}
 	v.problem = problem
-	if h.sourceIsGone(v.hs, problem) {
+	v.revoked = h.refused(v)
+	if v.revoked || h.sourceIsGone(v.hs, problem) {
 		return h.clear(v)
 	}
 	if content == nil {
@@ -146,7 +160,7 @@ func (h *handler) clear(v *view) error {
 		}
 	}
 	v.current = nil
-	return h.deleteAll(v.hs)
+	return h.deleteAll(v)
 }
 
 // sourceIsGone says whether the copies have to go because the Secret has.
@@ -163,7 +177,7 @@ func (h *handler) write(v *view, c *content, withdraw bool) error {
 	}
 	desired, outcome := bundle.Render(bundle.Request{
 		Handshake: v.hs, Current: v.current, Hash: c.hash, Revision: c.revision, Names: c.names, Withdraw: withdraw,
-		Clusters: v.clusters, Matched: v.matched, Answers: syncstatus.Answers(v.hs.Namespace, v.deployments),
+		Clusters: v.clusters, Matched: v.matched, Refused: v.refused, Revoked: v.revoked, Answers: syncstatus.Answers(v.hs.Namespace, v.deployments),
 		WithdrawalThreshold: v.threshold, Now: h.Clock.Now(),
 	})
 	if outcome.Done && !v.hs.DeletionTimestamp.IsZero() {
@@ -172,6 +186,7 @@ func (h *handler) write(v *view, c *content, withdraw bool) error {
 		h.recordOutcome(v.hs, outcome)
 		return nil
 	}
+	h.record(v, v.current, desired)
 	written, taken, err := h.writeBundle(v.hs, v.current, desired)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
+	"github.com/sirupsen/logrus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 )
@@ -16,6 +17,8 @@ import (
 const (
 	indexBySecret = "fleethandshake.io/secret"
 	indexByBundle = "fleethandshake.io/bundle"
+	// indexByGranter has the handshakes by the namespace whose SecretGrants they need.
+	indexByGranter = "fleethandshake.io/granter"
 
 	// soon is the delay of a wake-up by a Secret: short, because a rotation waits for it, and long enough to make
 	// one of several writes in a row.
@@ -33,6 +36,12 @@ func (h *handler) addIndexers() {
 			hs.Namespace + "/" + bundle.NameFor(hs),
 		}, nil
 	})
+	h.Handshakes.Cache().AddIndexer(indexByGranter, func(hs *v1alpha1.FleetHandshake) ([]string, error) {
+		if namespace := bundle.SourceNamespace(hs); namespace != hs.Namespace {
+			return []string{namespace}, nil
+		}
+		return nil, nil
+	})
 	h.Deployments.Cache().AddIndexer(indexByBundle, func(bd *fleet.BundleDeployment) ([]string, error) {
 		return []string{bundleOf(bd)}, nil
 	})
@@ -48,8 +57,9 @@ func bundleOf(bd *fleet.BundleDeployment) string {
 // addTriggers wakes handshakes when something that they depend on changes. A wake-up is always EnqueueAfter: that
 // coalesces, whereas each Enqueue counts as a failure of the key and delays it further.
 func (h *handler) addTriggers() error {
-	if err := h.Secrets.OnChange(h.secretChanged); err != nil {
-		return fmt.Errorf("watching Secrets: %w", err)
+	h.Secrets.OnChange(h.secretChanged)
+	if err := h.Workspaces.OnChange(h.workspaceChanged); err != nil {
+		return fmt.Errorf("watching namespaces: %w", err)
 	}
 	for what, t := range map[string]struct {
 		informer cache.SharedIndexInformer
@@ -59,6 +69,7 @@ func (h *handler) addTriggers() error {
 		"BundleDeployments": {h.Deployments.Informer(), h.deploymentChanged},
 		"Clusters":          {h.Clusters.Informer(), h.clusterChanged},
 		"ClusterGroups":     {h.Groups.Informer(), h.clusterChanged},
+		"SecretGrants":      {h.Grants.Informer(), h.grantChanged},
 	} {
 		if err := trigger(t.informer, t.changed); err != nil {
 			return fmt.Errorf("watching %s: %w", what, err)
@@ -92,15 +103,35 @@ func object(o any) metav1.Object {
 	return m
 }
 
-// secretChanged wakes the handshakes that send the Secret, or the one whose values it holds.
-func (h *handler) secretChanged(secret metav1.Object) {
-	users, err := h.Handshakes.Cache().GetByIndex(indexBySecret, secret.GetNamespace()+"/"+secret.GetName())
+// workspaceChanged wakes the handshakes of a namespace that has become a workspace, or no longer is one.
+func (h *handler) workspaceChanged(namespace string) {
+	if h.Workspaces.Has(namespace) {
+		if err := h.Secrets.Watch(h.ctx, namespace); err != nil {
+			logrus.WithField("namespace", namespace).WithError(err).Error("the Secrets of a workspace cannot be watched")
+		}
+	}
+	h.wake(cache.NamespaceIndex, namespace, shortly)
+}
+
+// grantChanged wakes the handshakes that a SecretGrant may speak of.
+func (h *handler) grantChanged(_, now metav1.Object) {
+	h.wake(indexByGranter, now.GetNamespace(), shortly)
+}
+
+// wake wakes the handshakes that an index has under a key.
+func (h *handler) wake(index, key string, delay time.Duration) {
+	found, err := h.Handshakes.Cache().GetByIndex(index, key)
 	if err != nil {
 		return
 	}
-	for _, hs := range users {
-		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, soon)
+	for _, hs := range found {
+		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, delay)
 	}
+}
+
+// secretChanged wakes the handshakes that send the Secret, or the one whose values it holds.
+func (h *handler) secretChanged(secret metav1.Object) {
+	h.wake(indexBySecret, secret.GetNamespace()+"/"+secret.GetName(), soon)
 }
 
 func (h *handler) deploymentChanged(_, now metav1.Object) {
@@ -138,13 +169,7 @@ func (h *handler) clusterChanged(old, now metav1.Object) {
 	if old != nil && maps.Equal(old.GetLabels(), now.GetLabels()) && old.GetGeneration() == now.GetGeneration() && !h.reportsAgain(old, now) {
 		return
 	}
-	all, err := h.Handshakes.Cache().GetByIndex(cache.NamespaceIndex, now.GetNamespace())
-	if err != nil {
-		return
-	}
-	for _, hs := range all {
-		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, shortly)
-	}
+	h.wake(cache.NamespaceIndex, now.GetNamespace(), shortly)
 }
 
 func (h *handler) reportsAgain(old, now metav1.Object) bool {

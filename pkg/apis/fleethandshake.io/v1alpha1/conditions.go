@@ -41,8 +41,14 @@ const (
 	ReasonSecretFound = "SecretFound"
 	// ReasonSecretNotFound: the Secret does not exist on the hub.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonNotGranted: the Secret is in another namespace, and that is not allowed.
+	// ReasonNotGranted: the Secret is in another namespace, and no SecretGrant there lets it travel to these clusters.
 	ReasonNotGranted = "NotGranted"
+	// ReasonNeverSend: the owner of the Secret has marked it with fleethandshake.io/never-send.
+	ReasonNeverSend = "NeverSend"
+	// ReasonNotAWorkspace: the FleetHandshake is in a namespace that the operator does not write to.
+	ReasonNotAWorkspace = "NotAWorkspace"
+	// ReasonSourceNotServed: the Secret is in a namespace that the operator does not read Secrets of.
+	ReasonSourceNotServed = "SourceNotServed"
 	// ReasonUnsupportedType: Secrets of this type are never sent.
 	ReasonUnsupportedType = "UnsupportedType"
 	// ReasonTooLarge: the Secret is too large for a Bundle.
@@ -73,6 +79,8 @@ const (
 	EventDriftRepaired = "DriftRepaired"
 	// EventClusterOnline: clusters that did not report are back.
 	EventClusterOnline = "ClusterOnline"
+	// EventWithdrawing: clusters are told to remove their copy.
+	EventWithdrawing = "Withdrawing"
 	// EventWithdrawn: clusters have confirmed that they have removed their copy.
 	EventWithdrawn = "Withdrawn"
 	// EventNotConfirmed: the wait for the confirmation of clusters has ended without it.
@@ -80,10 +88,12 @@ const (
 )
 
 // ClusterReason is why a cluster is in its state.
-// +kubebuilder:validation:Enum=NotRegistered;NotInPartition;RolloutHeld;HandshakePaused;ClusterPaused;AgentSilent;NotApplying;SecretExists;TakenOver;InstallRefused;ApplyFailed;Immutable;TypeChanged;Recreating;CopyDeleted;CopyEdited
+// +kubebuilder:validation:Enum=NotGranted;NotRegistered;NotInPartition;RolloutHeld;HandshakePaused;ClusterPaused;AgentSilent;NotApplying;SecretExists;TakenOver;InstallRefused;ApplyFailed;Immutable;TypeChanged;Recreating;CopyDeleted;CopyEdited
 type ClusterReason string
 
 const (
+	// ClusterNotGranted says that no SecretGrant lets the Secret travel to the cluster.
+	ClusterNotGranted ClusterReason = "NotGranted"
 	// ClusterNotRegistered says that the agent of the cluster has never registered with Fleet.
 	ClusterNotRegistered ClusterReason = "NotRegistered"
 	// ClusterNotInPartition says that no partition of spec.rolloutStrategy matches the cluster.

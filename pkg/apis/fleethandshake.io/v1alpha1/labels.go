@@ -20,6 +20,12 @@ const (
 	// AnnotationConfirmWithdrawal on a FleetHandshake lets a change go on that takes the Secret from many clusters at
 	// once. Its value must be status.revision. The operator removes it when it was used.
 	AnnotationConfirmWithdrawal = "fleethandshake.io/confirm-withdrawal"
+	// NeverSend as a label or an annotation on a Secret says that it is not to be sent. Its value must be "true". Copies
+	// that were sent before are withdrawn.
+	NeverSend = "fleethandshake.io/never-send"
+	// LabelWorkspace on a namespace, with the value "true", makes it a workspace of the operator, beside those of
+	// --workspaces. The operator needs a RoleBinding there.
+	LabelWorkspace = "fleethandshake.io/workspace"
 	// Finalizer keeps a FleetHandshake that is being deleted until the clusters have confirmed.
 	Finalizer = "fleethandshake.io/withdraw"
 )

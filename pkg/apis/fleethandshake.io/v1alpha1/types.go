@@ -36,6 +36,7 @@ type FleetHandshake struct {
 }
 
 // FleetHandshakeSpec says which Secret goes to which clusters.
+// +kubebuilder:validation:XValidation:rule="!((has(self.targetNamespace) ? self.targetNamespace : has(self.secretNamespace) ? self.secretNamespace : ”) in ['cattle-fleet-system', 'cattle-system'])",message="targetNamespace is one of the namespaces of Rancher's and Fleet's own agents, which nothing is sent to: name another one, for example targetNamespace: apps"
 // +kubebuilder:validation:XValidation:rule="has(self.targets) && size(self.targets) > 0",message="targets is empty: name at least one cluster, group or selector, for example targets: [{clusterGroup: production}]"
 type FleetHandshakeSpec struct {
 	// secretName is the name of the Secret to send. The copies downstream have the same name.
@@ -46,7 +47,7 @@ type FleetHandshakeSpec struct {
 	SecretName string `json:"secretName"`
 
 	// secretNamespace is the namespace of the Secret on the hub. It defaults to the namespace of the FleetHandshake.
-	// Another namespace is refused unless the operator runs with --allow-cross-namespace.
+	// In another namespace a SecretGrant has to allow it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="secretNamespace is not the name of a namespace: use lower case letters, digits and '-', for example platform, or leave it out"

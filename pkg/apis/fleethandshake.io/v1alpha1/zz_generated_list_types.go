@@ -26,3 +26,20 @@ func NewFleetHandshake(namespace, name string, obj FleetHandshake) *FleetHandsha
 	obj.Namespace = namespace
 	return &obj
 }
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SecretGrantList is a list of SecretGrant resources
+type SecretGrantList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+
+	Items []SecretGrant `json:"items"`
+}
+
+func NewSecretGrant(namespace, name string, obj SecretGrant) *SecretGrant {
+	obj.APIVersion, obj.Kind = SchemeGroupVersion.WithKind("SecretGrant").ToAPIVersionAndKind()
+	obj.Name = name
+	obj.Namespace = namespace
+	return &obj
+}

@@ -15,6 +15,7 @@ import (
 
 var (
 	FleetHandshakeResourceName = "fleethandshakes"
+	SecretGrantResourceName    = "secretgrants"
 )
 
 // SchemeGroupVersion is group version used to register these objects
@@ -40,6 +41,8 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(SchemeGroupVersion,
 		&FleetHandshake{},
 		&FleetHandshakeList{},
+		&SecretGrant{},
+		&SecretGrantList{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil

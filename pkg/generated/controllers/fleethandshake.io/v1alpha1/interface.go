@@ -18,6 +18,7 @@ func init() {
 
 type Interface interface {
 	FleetHandshake() FleetHandshakeController
+	SecretGrant() SecretGrantController
 }
 
 func New(controllerFactory controller.SharedControllerFactory) Interface {
@@ -32,4 +33,8 @@ type version struct {
 
 func (v *version) FleetHandshake() FleetHandshakeController {
 	return generic.NewController[*v1alpha1.FleetHandshake, *v1alpha1.FleetHandshakeList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "FleetHandshake"}, "fleethandshakes", true, v.controllerFactory)
+}
+
+func (v *version) SecretGrant() SecretGrantController {
+	return generic.NewController[*v1alpha1.SecretGrant, *v1alpha1.SecretGrantList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "SecretGrant"}, "secretgrants", true, v.controllerFactory)
 }
