@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/install"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 )
 
@@ -62,7 +62,7 @@ const workers = 16
 type bench struct {
 	root  string
 	lab   *lab.Lab
-	hub   *clients.Hub
+	hub   *install.Hub
 	began time.Time
 }
 
@@ -77,10 +77,7 @@ func onHub(ctx context.Context, name string, f func(context.Context, *bench) err
 		return err
 	}
 	defer func() { _ = l.Stop() }()
-	if err := l.Hub.Apply(ctx, filepath.Join(root, "crds")); err != nil {
-		return err
-	}
-	hub, err := clients.New(l.Hub.Config)
+	hub, err := install.On(ctx, l.Hub)
 	if err != nil {
 		return err
 	}

@@ -16,9 +16,6 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 )
 
-// operatorUser is who the operator is to the API server; the audit log tells its writes from all others.
-const operatorUser = "fleet-handshake"
-
 // operator is bin/fleet-handshake as a process.
 type operator struct {
 	cmd     *exec.Cmd
@@ -30,18 +27,14 @@ var servingAt = regexp.MustCompile(`address="?([0-9.:]+)`)
 
 // startOperator returns when the operator works.
 func startOperator(ctx context.Context, b *bench) (*operator, error) {
-	_, kubeconfig, err := b.lab.Hub.User(operatorUser, "system:masters")
-	if err != nil {
-		return nil, err
-	}
-	o := &operator{cmd: exec.Command(filepath.Join(b.root, "bin", "fleet-handshake"), "--kubeconfig", kubeconfig, "--listen-address", "127.0.0.1:0", "--leader-elect=false")}
+	o := &operator{cmd: exec.Command(filepath.Join(b.root, "bin", "fleet-handshake"), "--kubeconfig", b.hub.Kubeconfig, "--listen-address", "127.0.0.1:0", "--leader-elect=false")}
 	o.cmd.Stdout, o.cmd.Stderr = &o.log, &o.log
 	// It must not get the terminal's Ctrl-C, and must not outlive the benchmark.
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := o.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the operator: %w", err)
 	}
-	err = clients.Until(ctx, time.Minute, func(context.Context) error {
+	err := clients.Until(ctx, time.Minute, func(context.Context) error {
 		address := servingAt.FindStringSubmatch(o.log.String())
 		if address == nil || !strings.Contains(o.log.String(), "msg=working") {
 			return errors.New("the operator does not work")

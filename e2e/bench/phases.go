@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
@@ -22,7 +22,7 @@ func (f *fleetBench) bringUp(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	position, err := f.auditEnd()
+	position, err := f.lab.Hub.AuditEnd()
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (f *fleetBench) bringUp(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	writes, err := f.writesSince(position, byOperator)
+	writes, _, err := f.lab.Hub.AuditSince(position, lab.ByOperator)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (f *fleetBench) rotate(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	position, err := f.auditEnd()
+	position, err := f.lab.Hub.AuditEnd()
 	if err != nil {
 		return err
 	}
@@ -142,8 +142,8 @@ func (f *fleetBench) rotate(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	writes, err := f.writesSince(position, func(line []byte) bool {
-		return byOperator(line) || strings.Contains(string(line), `"resource":"secrets"`)
+	writes, _, err := f.lab.Hub.AuditSince(position, func(e lab.AuditEvent) bool {
+		return lab.ByOperator(e) || e.Writes() && e.ObjectRef.Resource == "secrets"
 	})
 	if err != nil {
 		return err
@@ -154,13 +154,13 @@ func (f *fleetBench) rotate(ctx context.Context, r *report) error {
 // quiet waits until the operator has written nothing for three seconds.
 func (f *fleetBench) quiet(ctx context.Context) error {
 	const still = 3 * time.Second
-	position, err := f.auditEnd()
+	position, err := f.lab.Hub.AuditEnd()
 	if err != nil {
 		return err
 	}
 	last := time.Now()
 	return clients.Until(ctx, time.Minute, func(context.Context) error {
-		writes, err := f.writesSince(position, byOperator)
+		writes, _, err := f.lab.Hub.AuditSince(position, lab.ByOperator)
 		if err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func (f *fleetBench) steady(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	position, err := f.auditEnd()
+	position, err := f.lab.Hub.AuditEnd()
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (f *fleetBench) steady(ctx context.Context, r *report) error {
 			steady = false
 		}
 	}
-	writes, err := f.writesSince(position, byOperator)
+	writes, _, err := f.lab.Hub.AuditSince(position, lab.ByOperator)
 	if err != nil {
 		return err
 	}

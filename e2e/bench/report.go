@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 )
 
 const (
@@ -68,20 +70,20 @@ func (r *report) work(before, after metrics) {
 }
 
 // rollout has the rows about one rotation; writes are those of the operator, and of everybody to Secrets.
-func (r *report) rollout(name string, writes []write, before, after metrics) error {
-	var rotated, sent *write
+func (r *report) rollout(name string, writes []lab.AuditEvent, before, after metrics) error {
+	var rotated, sent *lab.AuditEvent
 	var statuses []time.Time
-	var others []write
+	var others []lab.AuditEvent
 	for i, w := range writes {
 		switch {
-		case w.User.Username != operatorUser:
-			if w.of("secrets", "", name) && rotated == nil {
+		case w.User.Username != lab.OperatorUser:
+			if w.Of("secrets", "", name) && rotated == nil {
 				rotated = &writes[i]
 			}
-		case w.of("fleethandshakes", "status", name):
+		case w.Of("fleethandshakes", "status", name):
 			statuses = append(statuses, w.Received)
 		default:
-			if w.of("bundles", "", "") && sent == nil {
+			if w.Of("bundles", "", "") && sent == nil {
 				sent = &writes[i]
 			}
 			others = append(others, w)
@@ -105,7 +107,7 @@ func (r *report) rollout(name string, writes []write, before, after metrics) err
 }
 
 // byKind counts writes by verb and resource.
-func byKind(writes []write) string {
+func byKind(writes []lab.AuditEvent) string {
 	counts := map[string]int{}
 	for _, w := range writes {
 		counts[w.Verb+" "+strings.TrimSuffix(w.ObjectRef.Resource+"/"+w.ObjectRef.Subresource, "/")]++

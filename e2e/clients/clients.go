@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -23,6 +24,7 @@ import (
 type Hub struct {
 	kubernetes.Interface
 	Handshakes  Kind[v1alpha1.FleetHandshake]
+	Grants      Kind[v1alpha1.SecretGrant]
 	Bundles     Kind[fleet.Bundle]
 	Deployments Kind[fleet.BundleDeployment]
 	Clusters    Kind[fleet.Cluster]
@@ -41,6 +43,7 @@ func New(cfg *rest.Config) (*Hub, error) {
 	return &Hub{
 		Interface:   kube,
 		Handshakes:  kind[v1alpha1.FleetHandshake](dyn, v1alpha1.SchemeGroupVersion, "FleetHandshake", "fleethandshakes"),
+		Grants:      kind[v1alpha1.SecretGrant](dyn, v1alpha1.SchemeGroupVersion, "SecretGrant", "secretgrants"),
 		Bundles:     kind[fleet.Bundle](dyn, fleet.SchemeGroupVersion, "Bundle", "bundles"),
 		Deployments: kind[fleet.BundleDeployment](dyn, fleet.SchemeGroupVersion, "BundleDeployment", "bundledeployments"),
 		Clusters:    kind[fleet.Cluster](dyn, fleet.SchemeGroupVersion, "Cluster", "clusters"),
@@ -113,6 +116,12 @@ func (k Kind[T]) Change(ctx context.Context, namespace, name string, change func
 			return err
 		}
 	}
+}
+
+// Patch sends a patch.
+func (k Kind[T]) Patch(ctx context.Context, namespace, name string, kind types.PatchType, patch []byte) error {
+	_, err := k.dyn.Resource(k.gvr).Namespace(namespace).Patch(ctx, name, kind, patch, metav1.PatchOptions{})
+	return err
 }
 
 // Delete deletes an object.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/install"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
@@ -27,7 +28,7 @@ const workspace = "fleet-default"
 
 var (
 	world *lab.Lab
-	hub   *clients.Hub
+	hub   *install.Hub
 )
 
 func TestMain(m *testing.M) {
@@ -56,14 +57,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, world.Stop()) }()
-	if err := world.Hub.Apply(ctx, filepath.Join(root, "crds")); err != nil {
-		return 1, err
-	}
-	if hub, err = clients.New(world.Hub.Config); err != nil {
-		return 1, err
-	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: workspace}}
-	if _, err := hub.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+	if hub, err = install.On(ctx, world.Hub); err != nil {
 		return 1, err
 	}
 	log, err := os.Create(filepath.Join(world.Dir, "operator.log"))
@@ -160,9 +154,14 @@ func eventually(t *testing.T, condition func(context.Context) error) {
 // says waits until a handshake has this status and reason of Ready.
 func says(t *testing.T, name string, status v1alpha1.HandshakeState, reason string) *v1alpha1.FleetHandshake {
 	t.Helper()
+	return saysIn(t, workspace, name, status, reason)
+}
+
+func saysIn(t *testing.T, namespace, name string, status v1alpha1.HandshakeState, reason string) *v1alpha1.FleetHandshake {
+	t.Helper()
 	var hs *v1alpha1.FleetHandshake
 	eventually(t, func(ctx context.Context) (err error) {
-		if hs, err = hub.Handshakes.Get(ctx, workspace, name); err != nil {
+		if hs, err = hub.Handshakes.Get(ctx, namespace, name); err != nil {
 			return err
 		}
 		for _, c := range hs.Status.Conditions {

@@ -38,7 +38,7 @@ import (
 func TestMetrics(t *testing.T) {
 	ctx := context.Background()
 	address := freeAddress(t)
-	startOperator(t, world.Hub.Config, func(o *operator.Options) { o.ListenAddress = address })
+	startOperator(t, hub.Operator, func(o *operator.Options) { o.ListenAddress = address })
 	deployment := deliver(t, "measured", "oslo")
 	says(t, "measured", v1alpha1.StateSynced, v1alpha1.ReasonSynced)
 	sendTo(t, "waits", "bergen")

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/install"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
@@ -90,7 +91,7 @@ func TestTheOperatorSaysWhyItCannotStart(t *testing.T) {
 
 func TestForeignObjectsAreNeverTouched(t *testing.T) {
 	ctx := context.Background()
-	startOperator(t, world.Hub.Config)
+	startOperator(t, hub.Operator)
 	t.Run("a Secret has the name", func(t *testing.T) {
 		hs := makeHandshake(t, "taken-secret")
 		says(t, hs.Name, v1alpha1.StateMissing, v1alpha1.ReasonSecretNotFound)
@@ -125,7 +126,7 @@ func TestForeignObjectsAreNeverTouched(t *testing.T) {
 func TestTheDataIsWrittenAgainAfterEachInterval(t *testing.T) {
 	ctx := context.Background()
 	clock := clocktesting.NewFakePassiveClock(time.Now())
-	startOperator(t, world.Hub.Config, func(o *operator.Options) { o.Clock = clock })
+	startOperator(t, hub.Operator, func(o *operator.Options) { o.Clock = clock })
 	hs := send(t, "interval")
 	var sent *fleet.Bundle
 	generation := func(want int64) {
@@ -163,7 +164,7 @@ func TestTheDataIsWrittenAgainAfterEachInterval(t *testing.T) {
 }
 
 func TestASecretOfATypeThatIsNotWatchedIsFoundAfterItWasMissing(t *testing.T) {
-	startOperator(t, world.Hub.Config)
+	startOperator(t, hub.Operator)
 	for name, secretType := range map[string]corev1.SecretType{
 		"late-token": corev1.SecretTypeServiceAccountToken, "late-release": "helm.sh/release.v1",
 	} {
@@ -180,7 +181,7 @@ func TestASecretOfATypeThatIsNotWatchedIsFoundAfterItWasMissing(t *testing.T) {
 
 func TestWhatTheAPIServerRefusesIsReported(t *testing.T) {
 	ctx := context.Background()
-	startOperator(t, world.Hub.Config)
+	startOperator(t, hub.Operator)
 	quota, err := hub.CoreV1().ResourceQuotas(workspace).Create(ctx, &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "no-more-bundles"},
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/bundles.fleet.cattle.io": resource.MustParse("0")}},
@@ -202,21 +203,18 @@ func TestWhatTheAPIServerRefusesIsReported(t *testing.T) {
 
 func TestOneOfTwoReplicasWorksAndTheOtherTakesOver(t *testing.T) {
 	ctx := context.Background()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fleet-handshake-system"}}
-	_, err := hub.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
-	require.NoError(t, err)
-	elected := func(o *operator.Options) { o.LeaderElect, o.Namespace = true, namespace.Name }
-	first := startOperator(t, world.Hub.Config, elected)
+	elected := func(o *operator.Options) { o.LeaderElect = true }
+	first := startOperator(t, hub.Operator, elected)
 	send(t, "first")
 	says(t, "first", v1alpha1.StatePending, v1alpha1.ReasonNoTargets)
 	holder := func() string {
-		lease, err := hub.CoordinationV1().Leases(namespace.Name).Get(ctx, "fleet-handshake", metav1.GetOptions{})
+		lease, err := hub.CoordinationV1().Leases(install.Namespace).Get(ctx, "fleet-handshake", metav1.GetOptions{})
 		require.NoError(t, err)
 		return *lease.Spec.HolderIdentity
 	}
 	leader := holder()
 	var requests recorder
-	second := rest.CopyConfig(world.Hub.Config)
+	second := rest.CopyConfig(hub.Operator)
 	second.Wrap(requests.wrap)
 	startOperator(t, second, elected)
 	send(t, "both")
@@ -233,7 +231,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	startOperator(t, world.Hub.Config, func(o *operator.Options) { o.ListenAddress = address })
+	startOperator(t, hub.Operator, func(o *operator.Options) { o.ListenAddress = address })
 	get := func(path string) (string, error) {
 		response, err := http.Get("http://" + address + path)
 		if err != nil {
@@ -292,7 +290,7 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 func TestOnlyUsedSecretsAreRead(t *testing.T) {
 	ctx := context.Background()
 	var requests recorder
-	cfg := rest.CopyConfig(world.Hub.Config)
+	cfg := rest.CopyConfig(hub.Operator)
 	cfg.Wrap(requests.wrap)
 	for i := range 20 {
 		makeSecret(t, fmt.Sprintf("foreign-%d", i), corev1.SecretTypeOpaque)

@@ -54,6 +54,8 @@ func TestBadObjectsAreRefusedWithASentenceThatHelps(t *testing.T) {
 		"a Secret with a long name":           {"{secretName: " + strings.Repeat("a", 254) + ", " + group + "}", "may not be more than 253 bytes"},
 		"a namespace with an odd name":        {"{secretName: a, secretNamespace: a.b, " + group + "}", "secretNamespace is not the name of a namespace"},
 		"a target namespace with an odd name": {"{secretName: a, targetNamespace: Apps, " + group + "}", "targetNamespace is not the name of a namespace"},
+		"a target namespace of an agent":      {"{secretName: a, targetNamespace: cattle-fleet-system, " + group + "}", "targetNamespace is one of the namespaces of Rancher's and Fleet's own agents"},
+		"the same, from the Secret's":         {"{secretName: a, secretNamespace: cattle-system, " + group + "}", "targetNamespace is one of the namespaces of Rancher's and Fleet's own agents"},
 		"a group with an odd name":            {"{secretName: a, targets: [{clusterGroup: 'a b'}]}", "clusterGroup is not the name of a ClusterGroup"},
 		"a negative interval":                 {"{secretName: a, resyncInterval: -5m, " + group + "}", "resyncInterval must be 5m or longer, for example 30m or 1h; 0s turns it off"},
 		"an interval that is no duration":     {"{secretName: a, resyncInterval: hourly, " + group + "}", "resyncInterval must be 5m or longer"},

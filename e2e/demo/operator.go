@@ -12,12 +12,9 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/install"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
-
-const operatorNamespace = "fleet-handshake-system"
 
 // operator is the real binary, started as a person would start it.
 type operator struct {
@@ -33,18 +30,7 @@ func startOperator(ctx context.Context, root string, l *lab.Lab) (*operator, err
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the operator: %w\n%s", err, out)
 	}
-	if err := l.Hub.Apply(ctx, filepath.Join(root, "crds")); err != nil {
-		return nil, err
-	}
-	hub, err := clients.New(l.Hub.Config)
-	if err != nil {
-		return nil, err
-	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}
-	if _, err := hub.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
-		return nil, fmt.Errorf("creating namespace %s: %w", operatorNamespace, err)
-	}
-	_, kubeconfig, err := l.Hub.User("fleet-handshake", "system:masters")
+	hub, err := install.On(ctx, l.Hub)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +40,7 @@ func startOperator(ctx context.Context, root string, l *lab.Lab) (*operator, err
 		return nil, fmt.Errorf("making the operator's log: %w", err)
 	}
 	defer file.Close()
-	o.cmd = exec.Command(binary, "--kubeconfig", kubeconfig, "--listen-address", "127.0.0.1:0")
+	o.cmd = exec.Command(binary, "--kubeconfig", hub.Kubeconfig, "--listen-address", "127.0.0.1:0")
 	o.cmd.Stdout, o.cmd.Stderr = file, file
 	// It must not get the terminal's Ctrl-C: the demo ends it. It dies with the demo.
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

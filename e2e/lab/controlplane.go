@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/client-go/rest"
-
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
@@ -31,11 +29,14 @@ const kubeControllers = "garbage-collector-controller,namespace-controller," +
 	"serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller," +
 	"clusterrole-aggregation-controller,resourcequota-controller"
 
-// auditPolicy logs who wrote what, never what was in it.
+// auditPolicy logs who wrote what, and what the operator read, never what was
+// in it.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
+- level: Metadata
+  users: ["` + OperatorUser + `"]
 - level: Metadata
   verbs: [create, update, patch, delete, deletecollection]
 - level: None
@@ -126,41 +127,19 @@ func portTaken(c *Cluster) bool {
 // startServers starts etcd and the API server on free ports and waits for
 // both. It fills in the cluster's addresses and clients.
 func (r runner) startServers(ctx context.Context, c *Cluster) error {
-	ports, err := r.ports.free(3)
+	ports, err := r.ports.free(2)
 	if err != nil {
 		return err
 	}
-	c.EtcdURL = loopback("http", ports[0])
-	etcd, err := r.start(c, etcdProcess, tools.Etcd, nil, etcdArgs(c, loopback("http", ports[1])))
-	if err != nil {
-		return err
-	}
-	err = waitFor(ctx, "etcd to be ready", func(ctx context.Context) error {
-		return get(ctx, http.DefaultClient, c.EtcdURL+"/readyz")
-	}, etcd)
-	if err != nil {
-		return err
-	}
-
-	c.server = loopback("https", ports[2])
-	policy := filepath.Join(c.Dir, "audit-policy.yaml")
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
-		return fmt.Errorf("writing the audit policy: %w", err)
-	}
-	server, err := r.start(c, apiServerProcess, tools.KubeAPIServer, nil, apiServerArgs(c, policy, ports[2]))
-	if err != nil {
-		return err
-	}
+	c.EtcdURL, c.server = loopback("http", ports[0]), loopback("https", ports[1])
 	if c.Config, err = c.user(c.Kubeconfig, "admin", []string{"system:masters"}); err != nil {
 		return err
 	}
-	client, err := rest.HTTPClientFor(c.Config)
+	etcd, err := r.startEtcd(ctx, c)
 	if err != nil {
-		return fmt.Errorf("making a client: %w", err)
+		return err
 	}
-	return waitFor(ctx, "the API server to be ready", func(ctx context.Context) error {
-		return get(ctx, client, c.server+"/readyz")
-	}, server, etcd)
+	return r.startAPIServer(ctx, c, etcd)
 }
 
 // startControllerManager starts the controller manager under its own name, so
@@ -206,13 +185,13 @@ func etcdArgs(c *Cluster, peerURL string) []string {
 	}
 }
 
-func apiServerArgs(c *Cluster, auditPolicy string, port int) []string {
+func apiServerArgs(c *Cluster, auditPolicy, port string) []string {
 	pki := func(name string) string { return filepath.Join(c.pkiDir(), name) }
 	return []string{
 		"--etcd-servers=" + c.EtcdURL,
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
-		"--secure-port=" + strconv.Itoa(port),
+		"--secure-port=" + port,
 		"--tls-cert-file=" + pki(servingCertFile),
 		"--tls-private-key-file=" + pki(servingKeyFile),
 		"--client-ca-file=" + pki(caCertFile),

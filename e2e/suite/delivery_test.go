@@ -94,30 +94,6 @@ func TestEverySecretArrivesIntactOrIsRefusedWithAReason(t *testing.T) {
 	}
 }
 
-func TestASecretOfAnotherNamespaceIsRefusedUnlessAllowed(t *testing.T) {
-	ctx := context.Background()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "platform"}}
-	_, err := hub.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
-	require.NoError(t, err)
-	secret := source("foreign", map[string][]byte{"password": secretValue("foreign")})
-	secret.Namespace = "platform"
-	hs := handshake("foreign", v1alpha1.ClusterTarget{ClusterName: "paris"})
-	hs.Spec.SecretNamespace = "platform"
-
-	t.Run("refused", func(t *testing.T) {
-		startOperator(t)
-		create(t, secret, hs)
-		refused := says(t, "foreign", v1alpha1.StateError, v1alpha1.ReasonNotGranted)
-		assert.Empty(t, refused.Status.Bundles)
-	})
-	t.Run("allowed", func(t *testing.T) {
-		startOperator(t, allowCrossNamespace)
-		create(t, secret, hs)
-		says(t, "foreign", v1alpha1.StateSynced, "")
-		arrives(t, "paris", "apps", "foreign", secret.Data)
-	})
-}
-
 // TestRotation prints what it measures beside the goals. It fails only when a value does not arrive: a busy machine must
 // not fail a test. Each rotation starts when the one before is settled, scrub included: upgrades of one
 // release that follow each other within a second or two are slower in Fleet's agent.

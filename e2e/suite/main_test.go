@@ -4,6 +4,7 @@ package suite
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,23 +12,18 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/install"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	"github.com/sirupsen/logrus"
-	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 )
-
-// operatorUser is the user of the operator under test; the audit log tells its writes from all others.
-const operatorUser = "fleet-handshake"
 
 var (
 	// world is the lab that all tests share.
 	world *lab.Lab
-	hub   *clients.Hub
+	hub   *install.Hub
 	sites = map[string]*clients.Hub{}
-	// operatorConfig is what the operator connects with.
-	operatorConfig *rest.Config
 	// logs is everything that operators have logged.
 	logs clients.Buffer
 )
@@ -59,19 +55,13 @@ func runAll(m *testing.M) int {
 			return 1, err
 		}
 		defer func() { err = errors.Join(err, world.Stop()) }()
-		if err := world.Hub.Apply(ctx, filepath.Join(root, "crds")); err != nil {
-			return 1, err
-		}
-		if hub, err = clients.New(world.Hub.Config); err != nil {
+		if hub, err = install.On(ctx, world.Hub); err != nil {
 			return 1, err
 		}
 		for _, c := range world.Downstream {
 			if sites[c.Name], err = clients.New(c.Config); err != nil {
 				return 1, err
 			}
-		}
-		if operatorConfig, _, err = world.Hub.User(operatorUser, "system:masters"); err != nil {
-			return 1, err
 		}
 		logrus.SetOutput(&logs)
 		logrus.SetLevel(logrus.TraceLevel)
@@ -81,6 +71,15 @@ func runAll(m *testing.M) int {
 		leaks, err := scan(ctx, marker)
 		for _, leak := range leaks {
 			fmt.Println("LEAK after all tests:", leak)
+			code = 1
+		}
+		if err != nil || flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.skip").Value.String() != "" {
+			return code, err
+		}
+		// Only all tests together use all rights.
+		wrong, err := misfits(root)
+		for _, misfit := range wrong {
+			fmt.Println("RIGHTS after all tests:", misfit)
 			code = 1
 		}
 		return code, err
@@ -101,7 +100,7 @@ func startOperator(t *testing.T, change ...func(*operator.Options)) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- operator.Run(ctx, operatorConfig, opts) }()
+	go func() { done <- operator.Run(ctx, hub.Operator, opts) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -106,8 +106,6 @@ func outlive(t *testing.T, kubeconfig string, reached func() bool) int {
 
 func TestTheOperatorMayDieAfterEachOfItsWrites(t *testing.T) {
 	ctx := context.Background()
-	_, kubeconfig, err := world.Hub.User(operatorUser, "system:masters")
-	require.NoError(t, err)
 	synced := func(name, clusters string) func() bool {
 		return func() bool {
 			hs, err := hub.Handshakes.Get(ctx, workspace, name)
@@ -121,14 +119,14 @@ func TestTheOperatorMayDieAfterEachOfItsWrites(t *testing.T) {
 	data := map[string][]byte{"password": secretValue("first")}
 	hs := toGroup("mortal")
 	create(t, source("mortal", data), hs)
-	sent := outlive(t, kubeconfig, synced("mortal", "2/2"))
+	sent := outlive(t, hub.Kubeconfig, synced("mortal", "2/2"))
 	arrives(t, "paris", "apps", "mortal", data)
 
 	data = map[string][]byte{"password": secretValue("second")}
 	before, err := hub.Handshakes.Get(ctx, workspace, "mortal")
 	require.NoError(t, err)
 	rotate(t, "mortal", data)
-	rotated := outlive(t, kubeconfig, func() bool {
+	rotated := outlive(t, hub.Kubeconfig, func() bool {
 		now, err := hub.Handshakes.Get(ctx, workspace, "mortal")
 		return err == nil && now.Status.Revision != before.Status.Revision && synced("mortal", "2/2")()
 	})
@@ -137,7 +135,7 @@ func TestTheOperatorMayDieAfterEachOfItsWrites(t *testing.T) {
 	require.NoError(t, hub.Handshakes.Change(ctx, workspace, "mortal", func(hs *v1alpha1.FleetHandshake) {
 		hs.Spec.TargetNamespace = "mortal"
 	}))
-	moved := outlive(t, kubeconfig, func() bool {
+	moved := outlive(t, hub.Kubeconfig, func() bool {
 		bundles, err := hub.Bundles.List(ctx, workspace, v1alpha1.LabelName+"=mortal")
 		return err == nil && len(bundles) == 1 && synced("mortal", "2/2")()
 	})
@@ -147,7 +145,7 @@ func TestTheOperatorMayDieAfterEachOfItsWrites(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, bundles, 1, "nothing is left over, nothing is doubled")
 	require.NoError(t, hub.Handshakes.Delete(ctx, workspace, "mortal"))
-	removed := outlive(t, kubeconfig, func() bool {
+	removed := outlive(t, hub.Kubeconfig, func() bool {
 		_, err := hub.Handshakes.Get(ctx, workspace, "mortal")
 		return apierrors.IsNotFound(err)
 	})

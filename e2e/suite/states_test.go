@@ -61,11 +61,8 @@ func silence(t *testing.T, site string) (end func()) {
 
 func TestAnOfflineClusterIsNamedAndDelaysNobody(t *testing.T) {
 	startOperator(t)
-	everywhere := v1alpha1.ClusterTarget{ClusterSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-		{Key: "env", Operator: metav1.LabelSelectorOpIn, Values: []string{"production", "staging"}},
-	}}}
 	data := map[string][]byte{"password": secretValue("offline")}
-	create(t, source("offline", data), handshake("offline", everywhere))
+	create(t, source("offline", data), handshake("offline", withEnv("production", "staging")))
 	before := says(t, "offline", v1alpha1.StateSynced, "")
 
 	back := silence(t, "denver")

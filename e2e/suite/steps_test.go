@@ -1,19 +1,17 @@
 package suite
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/stretchr/testify/require"
@@ -194,46 +192,11 @@ func scrubbed(t *testing.T, former *v1alpha1.FleetHandshake) {
 	})
 }
 
-// write is one entry of the hub's audit log.
-type write struct {
-	Verb string `json:"verb"`
-	User struct {
-		Username string `json:"username"`
-	} `json:"user"`
-	ObjectRef struct {
-		Resource, Subresource, Namespace, Name string
-	} `json:"objectRef"`
-	ResponseStatus struct {
-		Code int `json:"code"`
-	} `json:"responseStatus"`
-	Stage string `json:"stage"`
-}
-
-func (w write) String() string {
-	return fmt.Sprintf("%s %s/%s %s/%s: %d", w.Verb, w.ObjectRef.Resource, w.ObjectRef.Subresource, w.ObjectRef.Namespace, w.ObjectRef.Name, w.ResponseStatus.Code)
-}
-
 // writesSince are the writes of the operator after a position of the audit log, leases aside, and the position after
 // them.
-func writesSince(t *testing.T, position int64) ([]write, int64) {
+func writesSince(t *testing.T, position int64) ([]lab.AuditEvent, int64) {
 	t.Helper()
-	file, err := os.Open(world.Hub.AuditLog)
+	writes, end, err := world.Hub.AuditSince(position, lab.ByOperator)
 	require.NoError(t, err)
-	defer file.Close()
-	_, err = file.Seek(position, 0)
-	require.NoError(t, err)
-	var out []write
-	reader := bufio.NewReader(file)
-	for {
-		line, err := reader.ReadBytes('\n')
-		if err != nil {
-			return out, position
-		}
-		position += int64(len(line))
-		var w write
-		require.NoError(t, json.Unmarshal(line, &w))
-		if w.User.Username == operatorUser && w.ObjectRef.Resource != "leases" && !strings.HasPrefix(w.Verb, "get") {
-			out = append(out, w)
-		}
-	}
+	return writes, end
 }

@@ -8,15 +8,12 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
-	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 )
-
-func allowCrossNamespace(o *operator.Options) { o.AllowCrossNamespace = true }
 
 // edit patches a copy as kubectl would.
 func edit(t *testing.T, site, name, patch string) {
