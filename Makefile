@@ -1,6 +1,6 @@
 # Every target calls one script. "make demo" and "make test" are all that a newcomer needs.
 
-.PHONY: build demo test generate lint bench lab-up lab-down fuzz
+.PHONY: build demo test generate lint bench lab-up lab-down fuzz sbom
 
 build: ## Build bin/fleet-handshake
 	./scripts/build
@@ -22,6 +22,9 @@ bench: ## Measure memory and speed
 
 fuzz: ## Fuzz the renderer and the name builder, one minute each
 	./scripts/fuzz
+
+sbom: ## Write what the operator is built from to bin/fleet-handshake.cdx.json
+	./scripts/sbom
 
 lab-up: ## Start a hub and three downstream clusters to explore
 	./scripts/lab up
