@@ -63,6 +63,7 @@ func (s *story) tell() error {
 		{"Somebody edits the data of the copy in paris, and a resync is asked for", s.editCopy},
 		{"denver is labelled into the group", s.join},
 		{"The FleetHandshake is deleted", s.withdraw},
+		{"A FleetHandshake names a Secret of another namespace", s.consent},
 	} {
 		s.step++
 		fmt.Printf("\n== %d. %s\n", s.step, step.title)
@@ -233,11 +234,8 @@ func (s *story) withdraw() error {
 	if err := s.hub.Handshakes.Delete(s.ctx, workspace, name); err != nil {
 		return err
 	}
-	for _, cluster := range []string{"paris", "tokyo", "denver"} {
-		if err := clients.Until(s.ctx, patience, func(context.Context) error { return s.absent(cluster) }); err != nil {
-			return err
-		}
-		fmt.Printf("   %s: gone after %.1f s\n", cluster, time.Since(began).Seconds())
+	if err := s.gone(began); err != nil {
+		return err
 	}
 	if err := clients.Until(s.ctx, patience, s.released); err != nil {
 		return err
@@ -247,6 +245,17 @@ func (s *story) withdraw() error {
 		return fmt.Errorf("the Secret on the hub must stay: %w", err)
 	}
 	fmt.Println("   hub: the Secret itself is still there")
+	return nil
+}
+
+// gone waits until no cluster has the copy.
+func (s *story) gone(began time.Time) error {
+	for _, cluster := range []string{"paris", "tokyo", "denver"} {
+		if err := clients.Until(s.ctx, patience, func(context.Context) error { return s.absent(cluster) }); err != nil {
+			return err
+		}
+		fmt.Printf("   %s: gone after %.1f s\n", cluster, time.Since(began).Seconds())
+	}
 	return nil
 }
 

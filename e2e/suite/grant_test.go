@@ -181,7 +181,8 @@ func TestAGrantExpires(t *testing.T) {
 	startOperator(t)
 	data := map[string][]byte{"password": secretValue("for a while")}
 	ofPlatform(t, "expiring", data, v1alpha1.ClusterTarget{ClusterName: "paris"})
-	end := metav1.NewTime(time.Now().Add(15 * time.Second))
+	// The API knows whole seconds.
+	end := metav1.NewTime(time.Now().Add(15 * time.Second).Truncate(time.Second))
 	allow(t, "expiring", func(s *v1alpha1.SecretGrantSpec) { s.ExpiresAt = &end })
 	arrives(t, "paris", "apps", "expiring", data)
 	goes(t, "paris", "apps", "expiring")

@@ -59,12 +59,14 @@ func (h *handler) liveBundle(hs *v1alpha1.FleetHandshake, name string) (*fleet.B
 	return b, nil, nil
 }
 
-// writeBundle creates or updates the Bundle when it is not as it should be, and returns it as it then is. A problem says
-// that the name belongs to somebody else.
-func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fleet.Bundle) (*fleet.Bundle, *syncstatus.Problem, error) {
+// writeBundle creates or updates the Bundle of a view when it is not as it should be, and returns it as it then is. A
+// problem says that the name belongs to somebody else.
+func (h *handler) writeBundle(v *view, desired *fleet.Bundle) (*fleet.Bundle, *syncstatus.Problem, error) {
+	hs, current := v.hs, v.current
 	log := logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "bundle": desired.Name,
 		"revision": bundle.DeliveryOf(desired).Revision(), "generation": desired.Spec.ForceSyncGeneration})
 	if current == nil {
+		h.record(v, nil, desired)
 		created, err := h.Bundles.Create(desired)
 		if apierrors.IsAlreadyExists(err) {
 			// It is not in the cache, because it does not bear our label.
@@ -91,6 +93,7 @@ func (h *handler) writeBundle(hs *v1alpha1.FleetHandshake, current, desired *fle
 	if err != nil {
 		return nil, nil, fmt.Errorf("updating bundle %s/%s: %w", desired.Namespace, desired.Name, err)
 	}
+	h.record(v, current, desired)
 	updated, err := h.Bundles.Patch(desired.Namespace, desired.Name, types.JSONPatchType, patch)
 	h.metrics.wrote(err)
 	if apierrors.IsInvalid(err) {

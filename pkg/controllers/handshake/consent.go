@@ -31,8 +31,8 @@ func (h *handler) askForConsent(v *view, groups []*fleet.ClusterGroup) error {
 	return nil
 }
 
-// refused says whether the copies have to go because the Secret may not be sent.
-func (h *handler) refused(v *view) bool {
+// takenBack says whether the copies have to go because the Secret may not be sent any more.
+func (h *handler) takenBack(v *view) bool {
 	return !h.KeepRevoked && (!v.grant.Granted || v.problem != nil && v.problem.Reason == v1alpha1.ReasonNeverSend)
 }
 

@@ -77,7 +77,7 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 		return h.release(hs)
 	}
 	v.problem = nil
-	if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain && !h.refused(v) {
+	if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain && !h.takenBack(v) {
 		// The clusters are told to keep their copy when the Bundle goes.
 		err = h.withdraw(v, h.sentLast)
 	} else {

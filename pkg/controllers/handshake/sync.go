@@ -56,7 +56,7 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 	}
 	var failed error
 	// What is wrong with the spec does not hold back that the Secret is taken back.
-	if v.problem == nil || h.refused(v) {
+	if v.problem == nil || h.takenBack(v) {
 		if failed = h.deliver(v); failed != nil {
 			if v.problem = writeRefused(hs, failed); v.problem == nil {
 				return hs, failed
@@ -122,7 +122,7 @@ func (h *handler) deliver(v *view) error {
 		return err
 	}
 	v.problem = problem
-	v.revoked = h.refused(v)
+	v.revoked = h.takenBack(v)
 	if v.revoked || h.sourceIsGone(v.hs, problem) {
 		return h.clear(v)
 	}
@@ -186,8 +186,7 @@ func (h *handler) write(v *view, c *content, withdraw bool) error {
 		h.recordOutcome(v.hs, outcome)
 		return nil
 	}
-	h.record(v, v.current, desired)
-	written, taken, err := h.writeBundle(v.hs, v.current, desired)
+	written, taken, err := h.writeBundle(v, desired)
 	if err != nil {
 		return err
 	}
