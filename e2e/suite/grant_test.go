@@ -16,12 +16,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 )
 
 const platform = "platform"
 
-// ofPlatform makes a Secret in another namespace than the workspace, and a handshake that names it.
-func ofPlatform(t *testing.T, name string, data map[string][]byte, targets ...v1alpha1.ClusterTarget) {
+// ofPlatform is a Secret in another namespace than the workspace, and a handshake that names it.
+func ofPlatform(t *testing.T, name string, data map[string][]byte, targets ...v1alpha1.ClusterTarget) (*corev1.Secret, *v1alpha1.FleetHandshake) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: platform}}
 	if _, err := hub.CoreV1().Namespaces().Create(context.Background(), namespace, metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
@@ -31,6 +34,12 @@ func ofPlatform(t *testing.T, name string, data map[string][]byte, targets ...v1
 	secret.Namespace = platform
 	hs := handshake(name, targets...)
 	hs.Spec.SecretNamespace = platform
+	return secret, hs
+}
+
+func createOfPlatform(t *testing.T, name string, data map[string][]byte, targets ...v1alpha1.ClusterTarget) {
+	t.Helper()
+	secret, hs := ofPlatform(t, name, data, targets...)
 	create(t, secret, hs)
 }
 
@@ -93,7 +102,7 @@ func TestASecretOfAnotherNamespaceNeedsAGrant(t *testing.T) {
 	ctx := context.Background()
 	_, begin := writesSince(t, 0)
 	data := map[string][]byte{"password": secretValue("granted"), "admin": secretValue("not granted")}
-	ofPlatform(t, "granted", data, withEnv("production"), v1alpha1.ClusterTarget{ClusterName: "denver"})
+	createOfPlatform(t, "granted", data, withEnv("production"), v1alpha1.ClusterTarget{ClusterName: "denver"})
 
 	refused := says(t, "granted", v1alpha1.StateError, v1alpha1.ReasonNotGranted)
 	assert.Empty(t, refused.Status.Bundles)
@@ -113,6 +122,7 @@ func TestASecretOfAnotherNamespaceNeedsAGrant(t *testing.T) {
 	arrives(t, "paris", "apps", "granted", some)
 	arrives(t, "tokyo", "apps", "granted", some)
 	row(t, "granted", "paris", v1alpha1.ClusterSynced)
+	row(t, "granted", "tokyo", v1alpha1.ClusterSynced)
 	left := row(t, "granted", "denver", v1alpha1.ClusterPending)
 	assert.Equal(t, v1alpha1.ClusterNotGranted, left.Reason)
 	partly := says(t, "granted", v1alpha1.StateError, v1alpha1.ReasonNotGranted)
@@ -162,25 +172,102 @@ func TestASecretOfAnotherNamespaceNeedsAGrant(t *testing.T) {
 	})
 }
 
-func TestABrokenSpecDoesNotHoldARevokedCopy(t *testing.T) {
+// TestTheAuthorCannotHoldWhatIsTakenBack has what an author may do to a FleetHandshake before the owner of the Secret
+// takes the consent back.
+func TestTheAuthorCannotHoldWhatIsTakenBack(t *testing.T) {
 	startOperator(t)
-	data := map[string][]byte{"password": secretValue("stubborn")}
-	ofPlatform(t, "stubborn", data, v1alpha1.ClusterTarget{ClusterName: "paris"})
-	allow(t, "stubborn")
-	arrives(t, "paris", "apps", "stubborn", data)
-	change(t, "stubborn", func(hs *v1alpha1.FleetHandshake) {
-		hs.Spec.Targets[0].ClusterSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "env", Operator: "Equals"}}}
+	ctx := context.Background()
+	revoke := func(t *testing.T, name string) {
+		t.Helper()
+		require.NoError(t, hub.Grants.Delete(ctx, platform, name))
+	}
+	spec := func(edit func(*v1alpha1.FleetHandshakeSpec)) func(*testing.T, *v1alpha1.FleetHandshake) {
+		return func(t *testing.T, hs *v1alpha1.FleetHandshake) {
+			t.Helper()
+			change(t, hs.Name, func(hs *v1alpha1.FleetHandshake) { edit(&hs.Spec) })
+			eventually(t, func(ctx context.Context) error {
+				now, err := hub.Handshakes.Get(ctx, workspace, hs.Name)
+				if err == nil && now.Status.ObservedGeneration != now.Generation {
+					err = fmt.Errorf("%s is not worked off", hs.Name)
+				}
+				return err
+			})
+		}
+	}
+	breakTargets := spec(func(s *v1alpha1.FleetHandshakeSpec) {
+		s.Targets[0].ClusterSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "env", Operator: "Equals"}}}
 	})
-	says(t, "stubborn", v1alpha1.StateError, v1alpha1.ReasonInvalidTarget)
-	require.NoError(t, hub.Grants.Delete(context.Background(), platform, "stubborn"))
-	goes(t, "paris", "apps", "stubborn")
-	says(t, "stubborn", v1alpha1.StateError, v1alpha1.ReasonNotGranted)
+	for title, c := range map[string]struct {
+		name     string
+		hold     func(*testing.T, *v1alpha1.FleetHandshake)
+		takeBack func(*testing.T, string)
+	}{
+		"broken targets": {"hold-targets", breakTargets, revoke},
+		"broken targets, and the Secret is marked": {"hold-marked", breakTargets, func(t *testing.T, name string) {
+			secret, err := hub.CoreV1().Secrets(platform).Get(ctx, name, metav1.GetOptions{})
+			require.NoError(t, err)
+			secret.Labels = map[string]string{v1alpha1.NeverSend: "true"}
+			_, err = hub.CoreV1().Secrets(platform).Update(ctx, secret, metav1.UpdateOptions{})
+			require.NoError(t, err)
+		}},
+		"broken targets, and the grant no longer covers the cluster": {"hold-cluster", breakTargets, func(t *testing.T, name string) {
+			changeGrant(t, name, func(s *v1alpha1.SecretGrantSpec) { s.Clusters = []v1alpha1.ClusterTarget{{ClusterName: "tokyo"}} })
+		}},
+		"the grant no longer has any of its keys": {"hold-keys", func(*testing.T, *v1alpha1.FleetHandshake) {}, func(t *testing.T, name string) {
+			changeGrant(t, name, func(s *v1alpha1.SecretGrantSpec) { s.Keys = []string{"another"} })
+		}},
+		"a rollout that lets nothing pass": {"hold-rollout", spec(func(s *v1alpha1.FleetHandshakeSpec) {
+			s.RolloutStrategy = &v1alpha1.RolloutStrategy{MaxUnavailable: ptr.To(intstr.FromInt32(0))}
+		}), revoke},
+		"another Secret is named, which does not exist": {"hold-source", spec(func(s *v1alpha1.FleetHandshakeSpec) {
+			s.SecretNamespace = workspace
+		}), revoke},
+		"the values Secret is made a foreign one": {"hold-values", func(t *testing.T, hs *v1alpha1.FleetHandshake) {
+			_, err := hub.CoreV1().Secrets(workspace).Patch(ctx, bundle.NameFor(hs), types.MergePatchType, []byte(`{"metadata":{"ownerReferences":null}}`), metav1.PatchOptions{})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = hub.CoreV1().Secrets(workspace).Delete(ctx, bundle.NameFor(hs), metav1.DeleteOptions{}) })
+			says(t, hs.Name, v1alpha1.StateError, v1alpha1.ReasonNameTaken)
+		}, revoke},
+		"another target namespace and a pause": {"hold-former", spec(func(s *v1alpha1.FleetHandshakeSpec) {
+			s.TargetNamespace, s.Paused, s.DeletionPolicy = "elsewhere", true, v1alpha1.DeletionRetain
+		}), revoke},
+	} {
+		t.Run(title, func(t *testing.T) {
+			data := map[string][]byte{"password": secretValue(c.name)}
+			createOfPlatform(t, c.name, data, v1alpha1.ClusterTarget{ClusterName: "paris"})
+			allow(t, c.name)
+			hs := says(t, c.name, v1alpha1.StateSynced, "")
+			c.hold(t, hs)
+			arrives(t, "paris", "apps", c.name, data)
+			c.takeBack(t, c.name)
+			goes(t, "paris", "apps", c.name)
+		})
+	}
+}
+
+func TestRetainDoesNotKeepWhatWasTakenBackMeanwhile(t *testing.T) {
+	ctx := context.Background()
+	data := map[string][]byte{"password": secretValue("retained without consent")}
+	secret, hs := ofPlatform(t, "no-consent", data, v1alpha1.ClusterTarget{ClusterName: "paris"})
+	hs.Spec.DeletionPolicy = v1alpha1.DeletionRetain
+	create(t, secret, hs)
+	t.Run("sent", func(t *testing.T) {
+		allow(t, "no-consent")
+		startOperator(t)
+		says(t, "no-consent", v1alpha1.StateSynced, "")
+	})
+	// The operator has ended, and then the grant has gone.
+	require.NoError(t, hub.Handshakes.Delete(ctx, workspace, "no-consent"))
+	arrives(t, "paris", "apps", "no-consent", data)
+	startOperator(t)
+	goes(t, "paris", "apps", "no-consent")
+	disappears(t, "no-consent")
 }
 
 func TestAGrantExpires(t *testing.T) {
 	startOperator(t)
 	data := map[string][]byte{"password": secretValue("for a while")}
-	ofPlatform(t, "expiring", data, v1alpha1.ClusterTarget{ClusterName: "paris"})
+	createOfPlatform(t, "expiring", data, v1alpha1.ClusterTarget{ClusterName: "paris"})
 	// The API knows whole seconds.
 	end := metav1.NewTime(time.Now().Add(15 * time.Second).Truncate(time.Second))
 	allow(t, "expiring", func(s *v1alpha1.SecretGrantSpec) { s.ExpiresAt = &end })
@@ -194,7 +281,7 @@ func TestAGrantExpires(t *testing.T) {
 func TestCopiesCanBeKeptWhenAGrantIsRevoked(t *testing.T) {
 	startOperator(t, func(o *operator.Options) { o.RevokedGrants = operator.KeepRevoked })
 	data := map[string][]byte{"password": secretValue("kept")}
-	ofPlatform(t, "kept", data, v1alpha1.ClusterTarget{ClusterName: "paris"})
+	createOfPlatform(t, "kept", data, v1alpha1.ClusterTarget{ClusterName: "paris"})
 	allow(t, "kept")
 	before := says(t, "kept", v1alpha1.StateSynced, "")
 

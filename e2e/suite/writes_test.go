@@ -24,6 +24,8 @@ func TestWritesOfTwoHundredHandshakesOnOneSecret(t *testing.T) {
 	for i := range crowd {
 		hs := handshake(fmt.Sprintf("crowd-%03d", i), v1alpha1.ClusterTarget{ClusterName: "paris"})
 		hs.Spec.SecretName, hs.Spec.TargetNamespace = "shared", fmt.Sprintf("crowd-%03d", i)
+		// Nothing is shown of their removal, so nobody waits for the confirmations.
+		hs.Spec.RemovalTimeout = &metav1.Duration{}
 		_, err := hub.Handshakes.Create(ctx, hs)
 		require.NoError(t, err)
 	}

@@ -1,4 +1,5 @@
-// Package audit writes a line for each decision that lets a Secret out of the hub, takes it back, or refuses to send it.
+// Package audit writes a line for each decision that lets a Secret out of the hub, takes it back, or leaves it where it
+// is, and when one is refused.
 // A line holds names and keyed hashes, and nothing of what a Secret holds.
 package audit
 
@@ -16,13 +17,15 @@ const (
 	Send = "send"
 	// Withdraw takes the Secret back from clusters.
 	Withdraw = "withdraw"
+	// Retain leaves the copies in the clusters when the handshake is deleted.
+	Retain = "retain"
 	// Refuse does not send it.
 	Refuse = "refuse"
 )
 
 // Entry is one decision.
 type Entry struct {
-	// Decision is Send, Withdraw or Refuse, and Reason why.
+	// Decision is one of those above, and Reason why.
 	Decision, Reason string
 	// Handshake that was decided about.
 	Handshake metav1.Object
@@ -62,7 +65,7 @@ func Open(path string) (*Log, error) {
 	return &Log{logger}, nil
 }
 
-// Record writes an entry. It is called before the decision is carried out: a line can come twice, but none is missing.
+// Record writes an entry. It is called before the decision is carried out: after a crash a line can come twice.
 func (l *Log) Record(e Entry) {
 	fields := logrus.Fields{
 		"decision": e.Decision, "reason": e.Reason,

@@ -1,7 +1,7 @@
 package audit
 
 import (
-	"bytes"
+	"encoding/json"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,11 +30,20 @@ func managerOf(o metav1.Object) string {
 func writerOfSpec(o metav1.Object) []metav1.ManagedFieldsEntry {
 	var last []metav1.ManagedFieldsEntry
 	for _, entry := range o.GetManagedFields() {
-		wrote := entry.FieldsV1 == nil || bytes.Contains(entry.FieldsV1.Raw, []byte(`"f:spec"`))
-		if entry.Subresource != "" || !wrote || len(last) > 0 && entry.Time.Before(last[0].Time) {
+		if entry.Subresource != "" || !wroteSpec(entry) || len(last) > 0 && entry.Time.Before(last[0].Time) {
 			continue
 		}
 		last = []metav1.ManagedFieldsEntry{{Manager: entry.Manager, Operation: entry.Operation, Time: entry.Time}}
 	}
 	return last
+}
+
+func wroteSpec(entry metav1.ManagedFieldsEntry) bool {
+	if entry.FieldsV1 == nil {
+		return true
+	}
+	var fields map[string]json.RawMessage
+	err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields)
+	_, spec := fields["f:spec"]
+	return err == nil && spec
 }

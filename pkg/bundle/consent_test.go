@@ -109,9 +109,9 @@ func TestSealRefusesWhatItsOwnerHasMarked(t *testing.T) {
 	large.Data["a"] = make([]byte, MaxValues)
 	keyless.Data = nil
 	for title, source := range map[string]*corev1.Secret{
-		"with a label":                             marked("true", "-"),
-		"with an annotation":                       marked("-", "true"),
-		"with both":                                marked("true", "true"),
+		"with a label":       marked("true", "-"),
+		"with an annotation": marked("-", "true"),
+		"with both":          marked("true", "true"),
 		"with a label that the annotation denies":  marked("true", "false"),
 		"with an annotation that the label denies": marked("false", "true"),
 		"and it is of a type that is never sent":   bootstrap,
@@ -248,7 +248,8 @@ func TestAClusterThatMayNotHaveTheSecretIsNotHeld(t *testing.T) {
 		"one that is held": {
 			had,
 			{all(apply(six...), match("c0")), "1: c0, c1, c2, c3, c4, c5 | held c1, c2, c3, c4, c5"},
-			{refuse("c1", "c2"), "1: c0, c1 withdraw 2, c2 withdraw 2, c3, c4, c5 | held c3, c4, c5 | next 10m0s"},
+			{refuse("c1"), "1: c0, c1 withdraw 2, c2, c3, c4, c5 | held c2, c3, c4, c5 | next 10m0s"},
+			{apply("c1"), "1: c0, c2, c3, c4, c5 | held c2, c3, c4, c5 | withdrawn c1"},
 		},
 		"it does not count for the change of the others": {
 			had,
@@ -262,10 +263,10 @@ func TestAClusterThatMayNotHaveTheSecretIsNotHeld(t *testing.T) {
 		},
 		"the former revision is pushed out, though one that may not have the new one has not got it": {
 			had,
-			{all(apply(six...), match("c0", "c1")), "1: c0, c1, c2, c3, c4, c5 | held c2, c3, c4, c5"},
-			{rotate("r2"), "2: c0, c1, c2, c3, c4, c5 | held c2, c3, c4, c5"},
-			{all(apply(six[:5]...), later(time.Minute)), "2: c0, c1, c2, c3, c4, c5 | held c2, c3, c4, c5"},
-			{refuse("c5"), "3: c0, c1, c2, c3, c4, c5 withdraw 4 | held c2, c3, c4 | next 10m0s"},
+			{all(apply(six...), match("c0")), "1: c0, c1, c2, c3, c4, c5 | held c1, c2, c3, c4, c5"},
+			{rotate("r2"), "2: c0, c1, c2, c3, c4, c5 | held c1, c2, c3, c4, c5"},
+			{all(apply(six[:5]...), later(time.Minute)), "2: c0, c1, c2, c3, c4, c5 | held c1, c2, c3, c4, c5"},
+			{refuse("c5"), "3: c0, c1, c2, c3, c4, c5 withdraw 4 | held c1, c2, c3, c4 | next 10m0s"},
 		},
 	} {
 		t.Run(title, func(t *testing.T) { tell(t, steps) })
@@ -336,9 +337,14 @@ func TestConsentIsTakenBack(t *testing.T) {
 		},
 		"the copies were to stay when the handshake goes": {
 			{retain, "1: a, b"},
-			{all(apply("a", "b"), revoke), "1: a withdraw 2, b withdraw 2"},
-			{all(later(time.Minute), remove), "1: a withdraw 2, b withdraw 2 | next 10m0s"},
-			{apply("a", "b"), "1:  | withdrawn a, b | done"},
+			{all(apply("a", "b"), revoke), "2: a withdraw 3, b withdraw 3 | next 10m0s"},
+			{all(later(time.Minute), remove), "2: a withdraw 3, b withdraw 3 | next 10m0s"},
+			{apply("a", "b"), "2:  | withdrawn a, b | done"},
+		},
+		"the copies were to stay, and the handshake goes first": {
+			{retain, "1: a, b"},
+			{all(apply("a", "b"), remove, revoke), "2: a withdraw 3, b withdraw 3 | next 10m0s"},
+			{apply("a", "b"), "2:  | withdrawn a, b | done"},
 		},
 	} {
 		t.Run(title, func(t *testing.T) { tell(t, steps) })

@@ -33,6 +33,8 @@ const (
 type Delivery struct {
 	// Revisions are the last revisions sent, oldest first.
 	Revisions []RevisionSent `json:"revisions"`
+	// Source is namespace/name of the Secret that Revision was made from.
+	Source string `json:"source,omitempty"`
 	// Last is the highest number that was used.
 	Last int64 `json:"last"`
 	// AssertedAt is when the number of the Bundle was last raised.

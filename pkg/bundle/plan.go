@@ -98,13 +98,19 @@ func (p *planner) hold() {
 	if p.Withdraw || p.WithdrawalThreshold >= NeverHold {
 		return
 	}
-	had, leaving := 0, 0
+	had, refused, leaving := 0, 0, 0
 	for _, c := range p.Clusters {
-		if t, ok := p.current[c.Name]; ok && !t.Withdraw {
-			had++
-			if !p.matched[c.Name] && !p.Refused[c.Name] {
-				leaving++
-			}
+		t, ok := p.current[c.Name]
+		if !ok || t.Withdraw {
+			continue
+		}
+		had++
+		switch {
+		case p.Refused[c.Name]:
+			// Its owner has taken it back: that is no mistake in the targets.
+			refused++
+		case !p.matched[c.Name]:
+			leaving++
 		}
 	}
 	g := Guard{Clusters: had, At: metav1.NewTime(p.Now)}
@@ -126,8 +132,8 @@ func (p *planner) hold() {
 		return
 	}
 	confirmed := p.Handshake.Annotations[v1alpha1.AnnotationConfirmWithdrawal] == p.Revision
-	tooMany := func(taken, of int) bool { return of > fewClusters && taken*100 > p.WithdrawalThreshold*of }
-	p.held = (tooMany(g.Taken+leaving, g.Clusters) || tooMany(leaving, had)) && !confirmed && !p.paused()
+	tooMany := func(taken, of int) bool { return taken*100 > p.WithdrawalThreshold*of }
+	p.held = (g.Clusters > fewClusters && tooMany(g.Taken+leaving, g.Clusters) || had > fewClusters && tooMany(leaving, had-refused)) && !confirmed && !p.paused()
 	g.Waiting = p.held || p.paused()
 	if !g.Waiting {
 		g.Taken += leaving
@@ -156,7 +162,14 @@ func (p *planner) removing() bool { return !p.Handshake.DeletionTimestamp.IsZero
 
 func (p *planner) paused() bool { return p.Handshake.Spec.Paused && !p.removing() && !p.Revoked }
 
-func (p *planner) retain() bool { return p.Handshake.Spec.DeletionPolicy == v1alpha1.DeletionRetain }
+func (p *planner) retain() bool {
+	return p.Handshake.Spec.DeletionPolicy == v1alpha1.DeletionRetain && !p.Revoked
+}
+
+// takingBack says whether a cluster that the Secret may not be in has not confirmed that it has removed it.
+func (p *planner) takingBack(targets []Target) bool {
+	return slices.ContainsFunc(targets, func(t Target) bool { return t.Withdraw && p.Refused[t.Cluster] })
+}
 
 func (p *planner) confirmed(t Target) bool {
 	return p.delivery.Confirmed(t, p.Answers[t.Cluster])
@@ -194,6 +207,7 @@ func (p *planner) raise() {
 		p.number = p.next()
 		if rotated {
 			*d = d.sent(p.Revision, p.number, p.Now)
+			d.Source = p.Source
 		}
 		d.Unscrubbed = rotated && p.Current != nil || !rotated && d.Unscrubbed && !confirmed
 		if kept {

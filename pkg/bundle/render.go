@@ -16,9 +16,10 @@ type Request struct {
 	Handshake *v1alpha1.FleetHandshake
 	// Current is the Bundle as it is now; nil when there is none.
 	Current *fleet.Bundle
-	// Hash, Revision and Names are those of the Sealed values.
+	// Hash, Revision, Source and Names are those of the Sealed values.
 	Hash     string
 	Revision string
+	Source   string
 	Names    []string
 	// Withdraw is true when no cluster is to have the Secret any more.
 	Withdraw bool
@@ -72,7 +73,8 @@ func Render(r Request) (*fleet.Bundle, Outcome) {
 		},
 		Targets: fleetTargets(targets, r.Clusters),
 	}
-	if !p.removing() {
+	// A rollout does not hold back what has to go.
+	if !p.removing() && !p.Revoked && !p.takingBack(targets) {
 		b.Spec.RolloutStrategy = rollout(hs.Spec.RolloutStrategy, targets)
 	}
 	if r.Current != nil {

@@ -14,7 +14,7 @@ import (
 
 // TestWhateverHappensThePlanKeepsItsPromisesAndSettles plays random events, with clusters that answer truthfully.
 func TestWhateverHappensThePlanKeepsItsPromisesAndSettles(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(80) {
 		w := newWorld(rand.New(rand.NewPCG(seed, 0)))
 		var log []string
 		report := func() {
@@ -44,6 +44,9 @@ type world struct {
 	*story
 	random *rand.Rand
 	agents map[string]*agent
+	// wanted are the clusters that the targets match, and denied those that the Secret may not be in.
+	wanted []*fleet.Cluster
+	denied map[string]bool
 	// told is what was sent to each cluster under each number, and leaving since when it is told to remove its copy.
 	told    map[string]map[int64]string
 	leaving map[string]time.Time
@@ -62,7 +65,7 @@ type agent struct {
 }
 
 func newWorld(random *rand.Rand) *world {
-	w := &world{story: newStory(), random: random, agents: map[string]*agent{}, told: map[string]map[int64]string{}, leaving: map[string]time.Time{}}
+	w := &world{story: newStory(), random: random, agents: map[string]*agent{}, told: map[string]map[int64]string{}, leaving: map[string]time.Time{}, denied: map[string]bool{}}
 	if random.IntN(2) == 0 {
 		w.Handshake.Spec.ResyncInterval = nil
 	}
@@ -72,7 +75,7 @@ func newWorld(random *rand.Rand) *world {
 	for i := range 4 + random.IntN(6) {
 		w.add(fmt.Sprintf("c%d", i))
 	}
-	w.Matched = slices.Clone(w.Clusters)
+	w.wanted = slices.Clone(w.Clusters)
 	return w
 }
 
@@ -89,24 +92,27 @@ func (w *world) event() string {
 	c := w.Clusters[w.random.IntN(len(w.Clusters))]
 	a := w.agents[c.Name]
 	isIt := func(other *fleet.Cluster) bool { return other.Name == c.Name }
-	switch n := w.random.IntN(20); n {
+	switch n := w.random.IntN(24); n {
 	case 0, 1:
+		if w.Revoked {
+			return ""
+		}
 		revision := fmt.Sprintf("r%d", w.random.IntN(1e9))
 		w.rotate(revision)
 		return "rotate " + revision
 	case 2, 3, 4:
-		if slices.ContainsFunc(w.Matched, isIt) {
-			w.Matched = slices.DeleteFunc(w.Matched, isIt)
+		if slices.ContainsFunc(w.wanted, isIt) {
+			w.wanted = slices.DeleteFunc(w.wanted, isIt)
 			return "unmatch " + c.Name
 		}
-		w.Matched = append(w.Matched, c)
+		w.wanted = append(w.wanted, c)
 		return "match " + c.Name
 	case 5:
-		w.Matched = slices.Clone(w.Clusters[w.random.IntN(len(w.Clusters)):])
-		return fmt.Sprintf("match %d", len(w.Matched))
+		w.wanted = slices.Clone(w.Clusters[w.random.IntN(len(w.Clusters)):])
+		return fmt.Sprintf("match %d", len(w.wanted))
 	case 6:
 		w.Clusters = slices.DeleteFunc(w.Clusters, isIt)
-		w.Matched = slices.DeleteFunc(w.Matched, isIt)
+		w.wanted = slices.DeleteFunc(w.wanted, isIt)
 		delete(w.agents, c.Name)
 		return "lose " + c.Name
 	case 7:
@@ -135,11 +141,27 @@ func (w *world) event() string {
 		return "resync"
 	case 15:
 		return w.tamper()
+	case 16, 17, 18:
+		w.denied[c.Name] = !w.denied[c.Name]
+		return fmt.Sprintf("deny %s %t", c.Name, w.denied[c.Name])
+	case 19:
+		if w.Revoked {
+			w.consent()
+			return "consent"
+		}
+		revoke(w.story)
+		return "revoke"
 	default:
 		d := []time.Duration{0, time.Second, 5 * time.Second, time.Minute, 10 * time.Minute, time.Hour}[w.random.IntN(6)]
 		w.Now = w.Now.Add(d)
 		return d.String()
 	}
+}
+
+// consent lets the Secret be sent again. What is sent then has a revision of its own.
+func (w *world) consent() {
+	w.Revoked = false
+	w.rotate(fmt.Sprintf("r%d", w.random.IntN(1e9)))
 }
 
 func (w *world) tamper() string {
@@ -177,6 +199,12 @@ func (w *world) turn(t *testing.T) {
 			w.Answers[c.Name] = a.answer
 		}
 	}
+	w.Matched, w.Refused = nil, map[string]bool{}
+	for _, c := range w.wanted {
+		if w.Refused[c.Name] = w.denied[c.Name]; !w.denied[c.Name] && !w.Revoked {
+			w.Matched = append(w.Matched, c)
+		}
+	}
 	before := w.Current
 	w.render(t)
 	w.check(t, before)
@@ -204,7 +232,7 @@ func (w *world) handOn(t *testing.T) {
 			continue
 		}
 		a.known = true
-		if w.Handshake.Spec.Paused {
+		if w.Current.Spec.Paused {
 			continue
 		}
 		content := w.Revision
@@ -267,7 +295,8 @@ func (w *world) check(t *testing.T, before *fleet.Bundle) {
 		if is && now.Number > 0 && now.Number != old.Number {
 			require.Greater(t, now.Number, highest, "%s gets a number that was used", c.Name)
 		}
-		acts := !now.Withdraw || !w.Handshake.Spec.Paused
+		paused := w.Handshake.Spec.Paused && !w.Revoked
+		acts := !now.Withdraw || !paused
 		if is && acts && answers && answer.Ready && answer.Applied >= d.Expected(now) {
 			want := d.Revision()
 			if now.Withdraw {
@@ -278,10 +307,13 @@ func (w *world) check(t *testing.T, before *fleet.Bundle) {
 		if sent := d.RevisionAt(answer.Applied); sent != "" && w.agents[c.Name].has != "" {
 			require.Equal(t, w.agents[c.Name].has, sent, "another revision is told of %s", c.Name)
 		}
-		if w.Handshake.Spec.Paused && did {
+		if paused && did {
 			require.True(t, is && now.Withdraw == old.Withdraw, "%s changes while paused", c.Name)
 		}
-		if did && !old.Withdraw && is && now.Withdraw && !matched[c.Name] {
+		if w.Revoked || w.Refused[c.Name] && (!paused || !did) {
+			require.True(t, !is || now.Withdraw, "%s may not have it", c.Name)
+		}
+		if did && !old.Withdraw && is && now.Withdraw && !matched[c.Name] && !w.Refused[c.Name] && !w.Revoked {
 			leave++
 		}
 		w.checkLeaving(t, c.Name, old, did, is)
@@ -321,6 +353,9 @@ func (w *world) checkLeaving(t *testing.T, name string, old Target, did, is bool
 // heal: every cluster is online and able, nobody touches anything, and what is held is confirmed.
 func (w *world) heal() {
 	w.Handshake.Spec.Paused = false
+	if w.Revoked {
+		w.consent()
+	}
 	annotate(v1alpha1.AnnotationConfirmWithdrawal, w.Revision)(w.story)
 	for _, a := range w.agents {
 		a.offline, a.refuses, a.stuck = false, false, false

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
@@ -76,6 +77,8 @@ var strippedMetadata = []string{
 // values is what the constant chart ranges over. Labels and annotations are base64 like the data: Fleet replaces every
 // plain string value that begins with "global.fleet.clusterLabels.", even with disablePreProcess.
 type values struct {
+	// Source is namespace/name of what the Secrets were made from. The chart does not look at it.
+	Source  string   `json:"source,omitempty"`
 	Secrets []secret `json:"secrets"`
 }
 
@@ -103,6 +106,9 @@ type Sealed struct {
 	Hash string
 	// Revision is a hash of the content, keyed with the nonce; empty when there are no Secrets.
 	Revision string
+	// Source is namespace/name of what they were made from, and Keys are its keys that travel, sorted.
+	Source string
+	Keys   []string
 	// Names are the names of the Secrets that arrive downstream.
 	Names []string
 }
@@ -119,7 +125,7 @@ type Terms struct {
 // then it is returned with its nonce; otherwise the nonce is taken from newNonce. Errors are those above, each with a
 // sentence for people that holds no secret.
 func Seal(source *corev1.Secret, previous map[string][]byte, terms Terms, newNonce func() string) (Sealed, error) {
-	if source.Labels[v1alpha1.NeverSend] == "true" || source.Annotations[v1alpha1.NeverSend] == "true" {
+	if NeverSend(source) {
 		return Sealed{}, fmt.Errorf("%w: its owner has marked it with %s", ErrNeverSend, v1alpha1.NeverSend)
 	}
 	for _, never := range neverSent {
@@ -140,7 +146,7 @@ func Seal(source *corev1.Secret, previous map[string][]byte, terms Terms, newNon
 			}
 		}
 	}
-	v := values{Secrets: []secret{{
+	v := values{Source: source.Namespace + "/" + source.Name, Secrets: []secret{{
 		Name:        source.Name,
 		Type:        string(source.Type),
 		Immutable:   source.Immutable != nil && *source.Immutable,
@@ -172,6 +178,11 @@ func SealNothing(previous map[string][]byte, newNonce func() string) Sealed {
 		return seal(n, values{})
 	}
 	return seal(nonce{newNonce()}, values{})
+}
+
+// NeverSend says whether the owner of a Secret has marked it as never to be sent.
+func NeverSend(source metav1.Object) bool {
+	return source.GetLabels()[v1alpha1.NeverSend] == "true" || source.GetAnnotations()[v1alpha1.NeverSend] == "true"
 }
 
 // replaceable says whether the API server takes now as an update of before.
@@ -240,8 +251,10 @@ func seal(n nonce, v values) Sealed {
 	}
 	sum := sha256.Sum256(mustJSON(sealed.Data))
 	sealed.Hash = hex.EncodeToString(sum[:])
+	sealed.Source = v.Source
 	for _, s := range v.Secrets {
 		sealed.Names = append(sealed.Names, s.Name)
+		sealed.Keys = append(sealed.Keys, slices.Sorted(maps.Keys(s.Data))...)
 	}
 	return sealed
 }

@@ -41,11 +41,11 @@ func TestSealKeepsTheNonceApartFromTheSecrets(t *testing.T) {
 	sealed := sealOnce(t, opaque(map[string][]byte{"password": []byte("one")}), "n1")
 	assert.Equal(t, map[string][]byte{
 		"values.yaml": []byte(`{"nonce":"n1"}`),
-		"deliver":     []byte(`{"secrets":[{"name":"registry-creds","type":"Opaque","data":{"password":"b25l"}}]}`),
+		"deliver":     []byte(`{"source":"platform/registry-creds","secrets":[{"name":"registry-creds","type":"Opaque","data":{"password":"b25l"}}]}`),
 	}, sealed.Data)
 	assert.Equal(t, []string{"registry-creds"}, sealed.Names)
 	assert.Equal(t, "7ed50ab083dd", sealed.Revision)
-	assert.Equal(t, "a564efeb69ff5d4d26b14cca2ded13f7128b9e38270648d562b71c164ab257d7", sealed.Hash)
+	assert.Equal(t, "7a1eed7e88b1394c2a1dca9f968696adb29e6122fc920820bdf53c736c11da26", sealed.Hash)
 }
 
 func TestSealKeepsTheNonceAsLongAsTheContentIsTheSame(t *testing.T) {
@@ -99,7 +99,7 @@ func TestValuesThatSomebodyEditedAreRefusedAndReplaced(t *testing.T) {
 		"other white space":             edit(ValuesKey, `{`, ` {`),
 		"something after the end":       {nonceKey: first.Data[nonceKey], ValuesKey: append(bytes.Clone(first.Data[ValuesKey]), "{}"...)},
 		"not JSON":                      {nonceKey: first.Data[nonceKey], ValuesKey: []byte("password: one")},
-		"a field of its own":            edit(ValuesKey, `{"secrets"`, `{"x":1,"secrets"`),
+		"a field of its own":            edit(ValuesKey, `{"source"`, `{"x":1,"source"`),
 		"a field of its own, by nonce":  edit(nonceKey, `{"nonce"`, `{"x":1,"nonce"`),
 		"a list of no Secrets":          {nonceKey: first.Data[nonceKey], ValuesKey: []byte(`{"secrets":[]}`)},
 		"an empty nonce":                edit(nonceKey, `"n1"`, `""`),

@@ -16,22 +16,26 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
+// maxReasons is how many grants that do not count a message names.
+const maxReasons = 3
+
 // Request is everything that Decide looks at.
 type Request struct {
+	// Handshake that sends the Secret that its spec names.
 	Handshake *v1alpha1.FleetHandshake
 	// Grants are those in the namespace of the Secret.
 	Grants []*v1alpha1.SecretGrant
-	// Matched are the clusters that the targets of the handshake match, and Groups the cluster groups beside them.
-	Matched []*fleet.Cluster
-	Groups  []*fleet.ClusterGroup
-	Now     time.Time
+	// Clusters are those that are to have the Secret, or have it, and Groups the cluster groups beside them.
+	Clusters []*fleet.Cluster
+	Groups   []*fleet.ClusterGroup
+	Now      time.Time
 }
 
 // Decision says what a handshake may send, and where to.
 type Decision struct {
 	// Granted is true when the Secret may be read and sent to the clusters that are not in Refused.
 	Granted bool
-	// Refused are the matched clusters that no grant covers, by name.
+	// Refused are the clusters that no grant covers, by name.
 	Refused map[string]bool
 	// Keys are those that may travel; nil stands for all.
 	Keys []string
@@ -56,7 +60,7 @@ func Decide(r Request) Decision {
 		if !speaksOf(g, r.Handshake) {
 			continue
 		}
-		if at := g.Spec.ExpiresAt; at != nil && timer.Due(at.Time) {
+		if at := g.Spec.ExpiresAt; at != nil && (timer.Due(at.Time) || at.IsZero()) {
 			broken = append(broken, fmt.Sprintf("SecretGrant %s/%s has expired at %s", g.Namespace, g.Name, at.UTC().Format(time.RFC3339)))
 			continue
 		}
@@ -74,20 +78,20 @@ func Decide(r Request) Decision {
 		return d.refuse(r, broken)
 	}
 
-	// Where nothing matches yet, each grant counts.
 	var shared keys
-	covered := len(r.Matched) == 0
+	covered := len(r.Clusters) == 0
 	for _, c := range valid {
 		d.By = append(d.By, c.grant.Name)
 		if covered {
-			shared = shared.and(keysOf(c.grant))
+			// Nobody has it or gets it yet.
+			shared = shared.and(c.keys)
 		}
 	}
-	for _, cluster := range r.Matched {
+	for _, cluster := range r.Clusters {
 		allowed, ok := keys{}, false
 		for _, c := range valid {
 			if c.covers(cluster) {
-				allowed, ok = allowed.or(keysOf(c.grant)), true
+				allowed, ok = allowed.or(c.keys), true
 			}
 		}
 		if !ok {
@@ -108,13 +112,13 @@ func Decide(r Request) Decision {
 		d.Keys = sets.List(sets.Set[string](shared))
 	}
 	if len(d.Refused) > 0 {
-		d.Message = message(r, fmt.Sprintf("to %d of the %d matched clusters", len(d.Refused), len(r.Matched)), broken)
+		d.Message = message(r, fmt.Sprintf("to %d of %d clusters", len(d.Refused), len(r.Clusters)), broken)
 	}
 	return d
 }
 
 func (d Decision) refuse(r Request, broken []string) Decision {
-	for _, c := range r.Matched {
+	for _, c := range r.Clusters {
 		d.Refused[c.Name] = true
 	}
 	d.By, d.Message = nil, message(r, "to these clusters", broken)
@@ -126,7 +130,7 @@ func message(r Request, where string, broken []string) string {
 	hs, namespace := r.Handshake, bundle.SourceNamespace(r.Handshake)
 	why := ""
 	if len(broken) > 0 {
-		why = " (" + strings.Join(broken, "; ") + ")"
+		why = " (" + strings.Join(broken[:min(len(broken), maxReasons)], "; ") + ")"
 	}
 	return fmt.Sprintf("no SecretGrant in namespace %s lets this FleetHandshake send Secret %s/%s %s%s; its owner can create one there with from: [{namespace: %s, handshakes: [%s]}] and to: [{kind: Secret, names: [%s]}]",
 		namespace, namespace, hs.Spec.SecretName, where, why, hs.Namespace, hs.Name, hs.Spec.SecretName)
@@ -146,15 +150,16 @@ func speaksOf(g *v1alpha1.SecretGrant, hs *v1alpha1.FleetHandshake) bool {
 // candidate is a grant with the clusters that it covers.
 type candidate struct {
 	grant *v1alpha1.SecretGrant
+	keys  keys
 	in    map[string]bool
 }
 
 func newCandidate(g *v1alpha1.SecretGrant, r Request) (candidate, error) {
-	c := candidate{grant: g}
+	c := candidate{grant: g, keys: keysOf(g)}
 	if len(g.Spec.Clusters) == 0 {
 		return c, nil
 	}
-	matched, err := target.Match(g.Spec.Clusters, r.Matched, r.Groups)
+	matched, err := target.Match(g.Spec.Clusters, r.Clusters, r.Groups)
 	if err != nil {
 		return c, fmt.Errorf("spec.clusters%w", err)
 	}

@@ -38,7 +38,7 @@ func request() Request {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "fleet-default", Name: "web"},
 			Spec:       v1alpha1.FleetHandshakeSpec{SecretName: "db-creds", SecretNamespace: "platform", TargetNamespace: "apps"},
 		},
-		Matched: []*fleet.Cluster{
+		Clusters: []*fleet.Cluster{
 			cluster("denver", map[string]string{"env": "staging"}),
 			cluster("paris", map[string]string{"env": "production", "management.cattle.io/cluster-display-name": "Paris One"}),
 			cluster("tokyo", map[string]string{"env": "production"}),
@@ -111,7 +111,7 @@ func with(grants ...*v1alpha1.SecretGrant) Request {
 
 func withNoMatch(grants ...*v1alpha1.SecretGrant) Request {
 	r := with(grants...)
-	r.Matched = nil
+	r.Clusters = nil
 	return r
 }
 
@@ -240,7 +240,7 @@ func TestAGrantEnds(t *testing.T) {
 		"several have ended": {with(allow("g3", until(-60)), allow("g1", until(0)), allow("g2", until(-1))), none(
 			" (SecretGrant platform/g1 has expired at 2026-01-02T03:04:05Z; SecretGrant platform/g2 has expired at 2026-01-02T03:04:04Z; SecretGrant platform/g3 has expired at 2026-01-02T03:03:05Z)")},
 		"one that has ended is named when it is missed": {with(allow("g1", until(-60), in(named("tokyo"))), allow("g2", in(named("paris"), named("denver")))), some(
-			notSent+"to 1 of the 3 matched clusters (SecretGrant platform/g1 has expired at 2026-01-02T03:03:05Z)"+advice, names("tokyo"), "g2")},
+			notSent+"to 1 of 3 clusters (SecretGrant platform/g1 has expired at 2026-01-02T03:03:05Z)"+advice, names("tokyo"), "g2")},
 		"one that has ended and is for another handshake is not named": {with(
 			allow("g", until(-60), from(v1alpha1.GrantFrom{Namespace: "fleet-default", Handshakes: []string{"shop"}}))), none("")},
 		"the next change is the earliest end": {with(allow("g1", until(3600)), allow("g2", until(60)), allow("g3", until(-60)), allow("g4"), allow("g5", until(7200))),
@@ -257,7 +257,7 @@ func TestAGrantEnds(t *testing.T) {
 
 func TestAGrantIsForSomeClusters(t *testing.T) {
 	broken := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "env", Operator: "Equals"}}}
-	one, two := "to 1 of the 3 matched clusters", "to 2 of the 3 matched clusters"
+	one, two := "to 1 of 3 clusters", "to 2 of 3 clusters"
 	not := func(target v1alpha1.ClusterTarget) v1alpha1.ClusterTarget {
 		target.DoNotDeploy = true
 		return target
@@ -317,7 +317,7 @@ func TestAGrantIsForSomeKeys(t *testing.T) {
 		"no key in common, and one has expired": {with(allow("g1", paris, user), allow("g2", others, password), allow("g3", until(0))), none(
 			" (SecretGrant platform/g3 has expired at 2026-01-02T03:04:05Z; the grants g1, g2 have no key in common that may travel to all clusters)")},
 		"a cluster that no grant covers does not count": {with(allow("g", paris, user)), Decision{
-			Granted: true, Keys: []string{"username"}, By: []string{"g"}, Refused: names("denver", "tokyo"), Message: notSent + "to 2 of the 3 matched clusters" + advice}},
+			Granted: true, Keys: []string{"username"}, By: []string{"g"}, Refused: names("denver", "tokyo"), Message: notSent + "to 2 of 3 clusters" + advice}},
 		"a grant for another handshake adds no key":             {with(allow("g1", user), allow("g2", from(v1alpha1.GrantFrom{Namespace: "fleet-local"}))), parts([]string{"username"}, "g1")},
 		"a grant that has ended adds no key":                    {with(allow("g1", user), allow("g2", until(0))), parts([]string{"username"}, "g1")},
 		"an empty key is not all keys":                          {with(allow("g", only(""))), parts([]string{""}, "g")},

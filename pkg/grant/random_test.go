@@ -51,7 +51,7 @@ func TestWhateverIsGrantedTheDecisionKeepsItsPromises(t *testing.T) {
 		r.Grants = nil
 		nothing := Decide(r)
 		require.False(t, nothing.Granted, told)
-		require.Len(t, nothing.Refused, len(r.Matched), told)
+		require.Len(t, nothing.Refused, len(r.Clusters), told)
 		require.Empty(t, nothing.Keys, told)
 
 		switch {
@@ -75,7 +75,7 @@ func agrees(t *testing.T, r Request, d Decision, told string) {
 	t.Helper()
 	var shared []string
 	covered := 0
-	for _, c := range r.Matched {
+	for _, c := range r.Clusters {
 		allowed := allowedIn(r, c)
 		if len(allowed) == 0 {
 			require.True(t, d.Refused[c.Name], "%s gets what nobody has granted: %s", c.Name, told)
@@ -87,7 +87,7 @@ func agrees(t *testing.T, r Request, d Decision, told string) {
 		}
 		shared = slices.DeleteFunc(shared, func(key string) bool { return !slices.Contains(allowed, key) })
 	}
-	if len(r.Matched) == 0 {
+	if len(r.Clusters) == 0 {
 		for _, g := range r.Grants {
 			if d.Granted && counts(r, g) {
 				covered++
@@ -98,13 +98,13 @@ func agrees(t *testing.T, r Request, d Decision, told string) {
 		return
 	}
 	require.Equal(t, len(shared) > 0, d.Granted, told)
-	require.Equal(t, d.Message == "", d.Granted && covered == len(r.Matched), told)
+	require.Equal(t, d.Message == "", d.Granted && covered == len(r.Clusters), told)
 	if !d.Granted {
-		require.Len(t, d.Refused, len(r.Matched), told)
+		require.Len(t, d.Refused, len(r.Clusters), told)
 		require.Empty(t, d.By, told)
 		return
 	}
-	require.Len(t, d.Refused, len(r.Matched)-covered, told)
+	require.Len(t, d.Refused, len(r.Clusters)-covered, told)
 	require.ElementsMatch(t, shared, sent(d), told)
 }
 
@@ -173,12 +173,12 @@ func addsUp(t *testing.T, before, after Decision, told string) {
 
 func randomRequest(random *rand.Rand) Request {
 	r := request()
-	r.Matched, r.Groups = nil, nil
+	r.Clusters, r.Groups = nil, nil
 	for _, env := range []string{"blue", "green"} {
 		r.Groups = append(r.Groups, group("fleet-default", env, map[string]string{"env": env}, nil))
 	}
 	for i := range random.IntN(6) {
-		r.Matched = append(r.Matched, cluster(fmt.Sprintf("c%d", i), map[string]string{"env": pick(random, "blue", "green")}))
+		r.Clusters = append(r.Clusters, cluster(fmt.Sprintf("c%d", i), map[string]string{"env": pick(random, "blue", "green")}))
 	}
 	for range random.IntN(5) {
 		r.Grants = append(r.Grants, randomGrant(random))
@@ -241,16 +241,16 @@ func deepCopy(r Request) Request {
 	for i, g := range r.Grants {
 		r.Grants[i] = g.DeepCopy()
 	}
-	r.Matched = slices.Clone(r.Matched)
-	for i, c := range r.Matched {
-		r.Matched[i] = c.DeepCopy()
+	r.Clusters = slices.Clone(r.Clusters)
+	for i, c := range r.Clusters {
+		r.Clusters[i] = c.DeepCopy()
 	}
 	return r
 }
 
 func describe(r Request) string {
 	var out []string
-	for _, c := range r.Matched {
+	for _, c := range r.Clusters {
 		out = append(out, c.Name+" is "+c.Labels["env"])
 	}
 	for _, g := range r.Grants {

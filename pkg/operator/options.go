@@ -74,13 +74,7 @@ func (o Options) Validate() error {
 	if o.RevokedGrants != RemoveRevoked && o.RevokedGrants != KeepRevoked {
 		errs = append(errs, fmt.Errorf("--revoked-grants is %q: write %s or %s", o.RevokedGrants, RemoveRevoked, KeepRevoked))
 	}
-	for flag, namespaces := range map[string][]string{"workspaces": o.Workspaces, "source-namespaces": o.SourceNamespaces} {
-		for _, namespace := range namespaces {
-			if len(validation.IsDNS1123Label(namespace)) > 0 {
-				errs = append(errs, fmt.Errorf("--%s has %q, which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local", flag, namespace))
-			}
-		}
-	}
+	errs = append(errs, areNamespaces("--workspaces", o.Workspaces), areNamespaces("--source-namespaces", o.SourceNamespaces))
 	if o.FleetNamespace == "" {
 		errs = append(errs, errors.New("--fleet-namespace is empty: name the namespace of Fleet's controller, for example cattle-fleet-system"))
 	}
@@ -99,6 +93,16 @@ func (o Options) Validate() error {
 	if o.ListenAddress != "0" {
 		if _, _, err := net.SplitHostPort(o.ListenAddress); err != nil {
 			errs = append(errs, fmt.Errorf("--listen-address is %q: write host:port, for example :8080, or 0 to turn it off", o.ListenAddress))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func areNamespaces(flag string, names []string) error {
+	var errs []error
+	for _, name := range names {
+		if len(validation.IsDNS1123Label(name)) > 0 {
+			errs = append(errs, fmt.Errorf("%s has %q, which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local", flag, name))
 		}
 	}
 	return errors.Join(errs...)

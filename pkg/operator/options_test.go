@@ -43,6 +43,43 @@ func TestValidate(t *testing.T) {
 			func(o *Options) { o.MissingGrace = -time.Second },
 			"--missing-grace is -1s: write a time such as 1m",
 		},
+		"a workspace with a wildcard": {
+			func(o *Options) { o.Workspaces = []string{"fleet-default", "fleet-*"} },
+			`--workspaces has "fleet-*", which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local`,
+		},
+		"workspaces without a comma between them": {
+			func(o *Options) { o.Workspaces = []string{"fleet-default fleet-local"} },
+			`--workspaces has "fleet-default fleet-local", which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local`,
+		},
+		"a comma too many between source namespaces": {
+			func(o *Options) { o.SourceNamespaces = []string{"platform", "", "payments"} },
+			`--source-namespaces has "", which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local`,
+		},
+		"a source namespace that is the name of a Secret": {
+			func(o *Options) { o.SourceNamespaces = []string{"platform/db-creds"} },
+			`--source-namespaces has "platform/db-creds", which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local`,
+		},
+		"a workspace that is the name of a Secret only": {
+			func(o *Options) { o.Workspaces = []string{"fleet.default"} },
+			`--workspaces has "fleet.default", which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local`,
+		},
+		"two source namespaces that are none": {
+			func(o *Options) { o.SourceNamespaces = []string{"Platform", "payments", " a"} },
+			`--source-namespaces has "Platform", which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local
+--source-namespaces has " a", which is not the name of a namespace: write names with commas between them, for example fleet-default,fleet-local`,
+		},
+		"another word for revoked grants": {
+			func(o *Options) { o.RevokedGrants = "Delete" },
+			`--revoked-grants is "Delete": write Remove or Keep`,
+		},
+		"a small letter for revoked grants": {
+			func(o *Options) { o.RevokedGrants = "keep" },
+			`--revoked-grants is "keep": write Remove or Keep`,
+		},
+		"no word for revoked grants": {
+			func(o *Options) { o.RevokedGrants = "" },
+			`--revoked-grants is "": write Remove or Keep`,
+		},
 		"more than all": {
 			func(o *Options) { o.WithdrawalThreshold = 101 },
 			"--withdrawal-threshold is 101: write a percentage from 0 to 100",
@@ -54,10 +91,29 @@ func TestValidate(t *testing.T) {
 			assert.EqualError(t, o.Validate(), c.err)
 		})
 	}
-	o := Defaults()
-	o.ListenAddress = "0"
-	require.NoError(t, o.Validate())
+	for title, change := range map[string]func(*Options){
+		"no address":                 func(o *Options) { o.ListenAddress = "0" },
+		"revoked grants keep copies": func(o *Options) { o.RevokedGrants = "Keep" },
+		"labelled workspaces only":   func(o *Options) { o.Workspaces = nil },
+		"several namespaces": func(o *Options) {
+			o.Workspaces, o.SourceNamespaces = []string{"fleet-default", "fleet-local"}, []string{"platform", "1-2"}
+		},
+	} {
+		t.Run(title, func(t *testing.T) {
+			o := Defaults()
+			change(&o)
+			assert.NoError(t, o.Validate())
+		})
+	}
 }
+
+func TestTheSafeWaysAreTheDefaults(t *testing.T) {
+	o := Defaults()
+	assert.Equal(t, "Remove", o.RevokedGrants)
+	assert.Equal(t, []string{"fleet-default"}, o.Workspaces)
+	assert.Equal(t, 50, o.WithdrawalThreshold)
+}
+
 func TestHasValuesHash(t *testing.T) {
 	crd := func(version string, properties map[string]apiextensionsv1.JSONSchemaProps) *apiextensionsv1.CustomResourceDefinition {
 		return &apiextensionsv1.CustomResourceDefinition{Spec: apiextensionsv1.CustomResourceDefinitionSpec{

@@ -11,7 +11,9 @@ import (
 	"sync"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
+	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -107,22 +109,25 @@ func (s *Store) newWatch(namespace string) (cache.SharedIndexInformer, error) {
 func (s *Store) OnChange(f func(metav1.Object)) { s.changed = f }
 
 // Start watches until ctx ends. It returns when the first lists have arrived, with the error of ctx, or with one that
-// names a namespace whose Secrets may not be listed.
+// says that the Secrets of all namespaces may not be listed. One namespace that may not be listed holds up nothing.
 func (s *Store) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var allowed []cache.SharedIndexInformer
 	for namespace, informer := range s.watches {
 		// The watch would try again for ever.
 		_, err := s.metadata.Resource(secretsResource).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 1})
-		switch {
-		case apierrors.IsForbidden(err) && s.all:
-			return errors.New("the operator may not list the Secrets of all namespaces: bind it to ClusterRole fleet-handshake-secrets, or name the namespaces that it may read with --source-namespaces")
-		case apierrors.IsForbidden(err):
-			return fmt.Errorf("the operator may not list the Secrets of namespace %s: bind it to ClusterRole fleet-handshake-secrets there, or take the namespace out of --source-namespaces or --workspaces", namespace)
-		}
 		go informer.RunWithContext(ctx)
+		switch {
+		case !apierrors.IsForbidden(err):
+			allowed = append(allowed, informer)
+		case s.all:
+			return errors.New("the operator may not list the Secrets of all namespaces: bind it to ClusterRole fleet-handshake-secrets, or name the namespaces that it may read with --source-namespaces")
+		default:
+			logrus.WithField("namespace", namespace).Error("the operator may not list the Secrets of this namespace: bind it to ClusterRole fleet-handshake-secrets there, or take the namespace out of --source-namespaces or --workspaces; it tries again")
+		}
 	}
-	for _, informer := range s.watches {
+	for _, informer := range allowed {
 		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
 			return fmt.Errorf("waiting for the first list of Secrets: %w", context.Cause(ctx))
 		}
@@ -169,6 +174,17 @@ func (s *Store) Version(namespace, name string) string {
 		return ""
 	}
 	return version(o)
+}
+
+// NeverSend says whether the owner of a Secret has marked it so, as far as the watch knows.
+func (s *Store) NeverSend(namespace, name string) bool {
+	watch := s.watch(namespace)
+	if watch == nil {
+		return false
+	}
+	o, ok, err := watch.GetStore().GetByKey(namespace + "/" + name)
+	m, isObject := o.(metav1.Object)
+	return err == nil && ok && isObject && bundle.NeverSend(m)
 }
 
 // VersionOf is the Version of a Secret that was read or written.
@@ -225,6 +241,9 @@ func strip(o any) (any, error) {
 	kept := metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
 	if uid := m.Labels[v1alpha1.LabelHandshake]; uid != "" {
 		kept.Labels = map[string]string{v1alpha1.LabelHandshake: uid}
+	}
+	if bundle.NeverSend(m) {
+		kept.Annotations = map[string]string{v1alpha1.NeverSend: "true"}
 	}
 	return &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta, ObjectMeta: kept}, nil
 }

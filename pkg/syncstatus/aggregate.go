@@ -122,7 +122,7 @@ func (in *Input) rows(d bundle.Delivery) []v1alpha1.ClusterStatus {
 	for _, c := range in.Clusters {
 		t, had := targets[c.Name]
 		if had || matched[c.Name] || in.Refused[c.Name] && !withdraw {
-			wanted := matched[c.Name] || had && !t.Withdraw && !withdraw
+			wanted := (matched[c.Name] || had && !t.Withdraw && !withdraw) && !in.Refused[c.Name]
 			subjects[types.NamespacedName{Namespace: c.Namespace, Name: c.Name}] = &subject{Input: in, delivery: d, cluster: c, target: t, wanted: wanted}
 		}
 	}

@@ -260,7 +260,7 @@ var stateCases = map[string]stateCase{
 	"no SecretGrant covers the cluster any more, and a pause lets it keep its copy": {func(in *Input) {
 		in.refuse(0, bundle.Target{})
 		in.Handshake.Spec.Paused = true
-	}, "Synced", "", "r2", ""},
+	}, "Withdrawing", "", "r2", ""},
 	"no SecretGrant covers any cluster any more": {func(in *Input) {
 		in.refuse(0, bundle.Target{Withdraw: true, Number: 5})
 		in.Withdraw = true

@@ -19,6 +19,7 @@ import (
 type Set struct {
 	listed   []string
 	labelled cache.SharedIndexInformer
+	told     cache.ResourceEventHandlerRegistration
 }
 
 // New makes a Set of these namespaces, and of those that have the label once it is started.
@@ -39,14 +40,15 @@ func (s *Set) OnChange(f func(namespace string)) error {
 			f(key)
 		}
 	}
-	_, err := s.labelled.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: call, DeleteFunc: call})
+	told, err := s.labelled.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: call, DeleteFunc: call})
+	s.told = told
 	return err
 }
 
-// Start watches until ctx ends. It returns when the first list has arrived, or with the error of ctx.
+// Start watches until ctx ends. It returns when the first list has arrived and was told of, or with the error of ctx.
 func (s *Set) Start(ctx context.Context) error {
 	go s.labelled.RunWithContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), s.labelled.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), s.told.HasSynced) {
 		return fmt.Errorf("waiting for the first list of namespaces: %w", context.Cause(ctx))
 	}
 	return nil

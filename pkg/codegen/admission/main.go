@@ -89,7 +89,8 @@ spec:
   - expression: object.spec.to.all(t, t.kind != 'ConfigMap' || has(t.names) && size(t.names) > 0 || variables.everyConfigMap)
     reason: Forbidden
     messageExpression: "'you may not get every ConfigMap of namespace ' + object.metadata.namespace + ', and so cannot grant all of them; name those that you may get in spec.to[].names, or ask for the verb get on configmaps there'"
-  - expression: size(variables.named) <= {{len .}} || variables.everySecret && variables.everyConfigMap
+  - expression: >-
+      size(variables.named) <= {{len .}} || object.spec.to.all(t, t.kind == 'Secret' ? variables.everySecret : variables.everyConfigMap)
     reason: Forbidden
     message: a SecretGrant of somebody who may not get every Secret and ConfigMap of the namespace can name {{len .}} objects; write several SecretGrants
 {{- range .}}

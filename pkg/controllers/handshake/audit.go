@@ -1,7 +1,6 @@
 package handshake
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -37,30 +36,39 @@ func (h *handler) record(v *view, before, after *fleet.Bundle) {
 	if back := without(receivers(before), is); len(back) > 0 {
 		why := targetsChanged
 		switch {
-		case !v.hs.DeletionTimestamp.IsZero():
+		case !v.hs.DeletionTimestamp.IsZero() && !v.revoked:
 			why = deleted
+		case v.revoked && v.problem == nil:
+			why = v1alpha1.ReasonNotGranted
 		case v.problem != nil:
 			why = v.problem.Reason
 		case slices.ContainsFunc(back, func(c string) bool { return v.refused[c] }):
 			why = v1alpha1.ReasonNotGranted
 		}
-		e := h.entry(v, audit.Withdraw, why)
+		decision := audit.Withdraw
+		if v.hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain && why == deleted && !v.revoked {
+			decision = audit.Retain
+		}
+		e := h.entry(v, decision, why)
+		if source := bundle.DeliveryOf(before).Source; source != "" {
+			e.Source = source
+		}
 		e.TargetNamespace, e.Clusters = before.Spec.DefaultNamespace, back
 		h.Audit.Record(e)
 	}
 }
 
 // recordRefusal writes down that a Secret is not sent.
-func (h *handler) recordRefusal(v *view, reason string) {
+func (h *handler) recordRefusal(v *view, reason string, clusters []string) {
 	e := h.entry(v, audit.Refuse, reason)
-	e.TargetNamespace, e.Clusters = bundle.TargetNamespace(v.hs), slices.Sorted(maps.Keys(v.refused))
+	e.TargetNamespace, e.Clusters = bundle.TargetNamespace(v.hs), clusters
 	h.Audit.Record(e)
 }
 
 func (h *handler) entry(v *view, decision, reason string) audit.Entry {
 	return audit.Entry{
 		Decision: decision, Reason: reason, Handshake: v.hs, Grants: v.grant.By,
-		Source: bundle.SourceNamespace(v.hs) + "/" + v.hs.Spec.SecretName,
+		Source: sourceOf(v.hs),
 	}
 }
 

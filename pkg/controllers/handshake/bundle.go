@@ -140,7 +140,7 @@ func (h *handler) bundles(hs *v1alpha1.FleetHandshake, but ...string) ([]*fleet.
 		return nil, fmt.Errorf("listing the bundles of handshake %s/%s: %w", hs.Namespace, hs.Name, err)
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(b *fleet.Bundle) bool {
-		return slices.Contains(but, b.Name) || !b.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(b, hs)
+		return b.Namespace != hs.Namespace || slices.Contains(but, b.Name) || !b.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(b, hs)
 	}), nil
 }
 

@@ -3,6 +3,7 @@ package handshake
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
@@ -10,18 +11,22 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// askForConsent works out what the SecretGrants allow, and takes the clusters that they leave out from those that
-// match. Not a byte of the source has been read then.
-func (h *handler) askForConsent(v *view, groups []*fleet.ClusterGroup) error {
-	namespace := bundle.SourceNamespace(v.hs)
-	grants, err := h.Grants.Cache().List(namespace, labels.Everything())
-	if err != nil {
-		return fmt.Errorf("listing the SecretGrants of namespace %s: %w", namespace, err)
+// sourceOf is namespace/name of the Secret that the spec names.
+func sourceOf(hs *v1alpha1.FleetHandshake) string {
+	return bundle.SourceNamespace(hs) + "/" + hs.Spec.SecretName
+}
+
+// askForConsent works out whether the Secret that the spec names may be sent, and takes the clusters that it may not be
+// in from those that match. Not a byte of the Secret has been read then. A cluster that has it is asked about too, also
+// when the targets no longer match it.
+func (h *handler) askForConsent(v *view) error {
+	var err error
+	if v.grant, v.never, err = h.consent(v, sourceOf(v.hs), v.current); err != nil {
+		return err
 	}
-	v.grant = grant.Decide(grant.Request{Handshake: v.hs, Grants: grants, Matched: v.matched, Groups: groups, Now: h.Clock.Now()})
-	h.wakeAt(v.hs, v.grant.Next)
 	if !v.grant.Granted && h.KeepRevoked {
 		// Who has a copy keeps it.
 		return nil
@@ -31,22 +36,99 @@ func (h *handler) askForConsent(v *view, groups []*fleet.ClusterGroup) error {
 	return nil
 }
 
-// takenBack says whether the copies have to go because the Secret may not be sent any more.
-func (h *handler) takenBack(v *view) bool {
-	return !h.KeepRevoked && (!v.grant.Granted || v.problem != nil && v.problem.Reason == v1alpha1.ReasonNeverSend)
+// consent is what the owner of a Secret, given as namespace/name, says of sending it to the matched clusters and to
+// those that a Bundle sends it to.
+func (h *handler) consent(v *view, source string, b *fleet.Bundle) (d grant.Decision, never bool, err error) {
+	namespace, name, _ := strings.Cut(source, "/")
+	never = h.Secrets.NeverSend(namespace, name)
+	if namespace == v.hs.Namespace {
+		return grant.Decision{Granted: true}, never, nil
+	}
+	grants, err := h.Grants.Cache().List(namespace, labels.Everything())
+	if err != nil {
+		return d, false, fmt.Errorf("listing the SecretGrants of namespace %s: %w", namespace, err)
+	}
+	as := *v.hs
+	as.Spec.SecretNamespace, as.Spec.SecretName = namespace, name
+	reach := sets.New(receivers(b)...)
+	for _, c := range v.matched {
+		reach.Insert(c.Name)
+	}
+	d = grant.Decide(grant.Request{
+		Handshake: &as, Grants: grants, Groups: v.groups, Now: h.Clock.Now(),
+		Clusters: slices.DeleteFunc(slices.Clone(v.clusters), func(c *fleet.Cluster) bool { return !reach.Has(c.Name) }),
+	})
+	h.wakeAt(v.hs, d.Next)
+	return d, never, nil
+}
+
+// isRevoked says whether all copies have to go: the Secret may not be sent any more, or c, which is what was sent of
+// another Secret or on other terms, may not stay.
+func (h *handler) isRevoked(v *view, c *content) (bool, error) {
+	switch {
+	case h.KeepRevoked:
+		return false, nil
+	case !v.grant.Granted, v.never, v.problem != nil && v.problem.Reason == v1alpha1.ReasonNeverSend:
+		return true, nil
+	case v.problem == nil || c == nil:
+		return false, nil
+	case c.source == sourceOf(v.hs):
+		return !c.within(v.grant.Keys), nil
+	}
+	d, never, err := h.consent(v, c.source, v.current)
+	return err == nil && (never || !d.Granted || anyOf(d.Refused, v.current) || !c.within(d.Keys)), err
+}
+
+// isDenied says whether what a Bundle sends may not stay in all clusters that it is sent to.
+func (h *handler) isDenied(v *view, b *fleet.Bundle) (bool, error) {
+	source := bundle.DeliveryOf(b).Source
+	if h.KeepRevoked || source == "" {
+		return false, nil
+	}
+	d, never, err := h.consent(v, source, b)
+	return err == nil && (never || !d.Granted || anyOf(d.Refused, b)), err
+}
+
+// anyOf says whether a Bundle sends the Secret to one of these clusters.
+func anyOf(refused map[string]bool, b *fleet.Bundle) bool {
+	return len(refused) > 0 && slices.ContainsFunc(receivers(b), func(c string) bool { return refused[c] })
+}
+
+// letGoOfDenied withdraws the former Bundles whose Secret may not be sent any more.
+func (h *handler) letGoOfDenied(v *view) error {
+	for _, b := range v.formers {
+		denied, err := h.isDenied(v, b)
+		if err != nil {
+			return err
+		}
+		if !denied {
+			continue
+		}
+		done, err := h.letGo(v, b)
+		if err != nil {
+			return err
+		}
+		if v.letGo == nil {
+			v.letGo = map[string]bool{}
+		}
+		v.letGo[b.Name] = done
+	}
+	return nil
 }
 
 // forbidden says why the source may not be read; nil when it may.
 func (h *handler) forbidden(v *view) *syncstatus.Problem {
 	namespace := bundle.SourceNamespace(v.hs)
+	problem := func(reason, message string) *syncstatus.Problem {
+		return &syncstatus.Problem{State: v1alpha1.StateError, Reason: reason, Source: true, Message: message}
+	}
 	switch {
 	case !v.grant.Granted:
-		return &syncstatus.Problem{State: v1alpha1.StateError, Reason: v1alpha1.ReasonNotGranted, Source: true, Message: v.grant.Message}
+		return problem(v1alpha1.ReasonNotGranted, v.grant.Message)
+	case v.never:
+		return problem(v1alpha1.ReasonNeverSend, fmt.Sprintf("Secret %s is not sent, because its owner has marked it with %s; send another one", sourceOf(v.hs), v1alpha1.NeverSend))
 	case !h.Secrets.Serves(namespace):
-		return &syncstatus.Problem{
-			State: v1alpha1.StateError, Reason: v1alpha1.ReasonSourceNotServed, Source: true,
-			Message: fmt.Sprintf("the operator does not read Secrets of namespace %s; put the Secret into another namespace, or ask its administrator to add this one to --source-namespaces", namespace),
-		}
+		return problem(v1alpha1.ReasonSourceNotServed, fmt.Sprintf("the operator does not read Secrets of namespace %s; put the Secret into another namespace, or ask the administrator of the operator to add %s to --source-namespaces", namespace, namespace))
 	}
 	return nil
 }
@@ -54,6 +136,6 @@ func (h *handler) forbidden(v *view) *syncstatus.Problem {
 func notAWorkspace(hs *v1alpha1.FleetHandshake) *syncstatus.Problem {
 	return &syncstatus.Problem{
 		State: v1alpha1.StateError, Reason: v1alpha1.ReasonNotAWorkspace,
-		Message: fmt.Sprintf("the operator does not write in namespace %s; create the FleetHandshake in a Fleet workspace such as fleet-default, or ask its administrator to add this namespace to --workspaces, or to label it %s=true", hs.Namespace, v1alpha1.LabelWorkspace),
+		Message: fmt.Sprintf("the operator does not write in namespace %s; create the FleetHandshake in a Fleet workspace such as fleet-default, or ask the administrator of the operator to add %s to --workspaces, or to label it %s=true. Copies that were sent before stay", hs.Namespace, hs.Namespace, v1alpha1.LabelWorkspace),
 	}
 }

@@ -46,7 +46,7 @@ func (h *handler) versions(v *view) versions {
 	hs := v.hs
 	namespace, name := bundle.SourceNamespace(hs), bundle.NameFor(hs)
 	return versions{
-		from:   fmt.Sprint(namespace, "/", hs.Spec.SecretName, "/", name, "/", hs.Spec.ReplacePolicy, hs.Spec.MissingSourcePolicy, h.forbidden(v) == nil, v.grant.Keys, v.grant.Message),
+		from:   fmt.Sprintf("%s/%s/%s/%s/%s/%q", namespace, hs.Spec.SecretName, name, hs.Spec.ReplacePolicy, hs.Spec.MissingSourcePolicy, v.grant.Keys),
 		source: h.Secrets.Version(namespace, hs.Spec.SecretName),
 		values: h.Secrets.Version(hs.Namespace, name),
 	}

@@ -12,13 +12,10 @@ import (
 // confirmed the current one, and then the Bundles.
 func (h *handler) moveOut(v *view) error {
 	keep := []string{v.current.Name}
-	formers, err := h.bundles(v.hs, keep...)
-	if err != nil {
-		return err
-	}
-	for _, b := range formers {
-		done := false
-		if !v.hs.Spec.Paused {
+	for _, b := range v.formers {
+		done, denied := v.letGo[b.Name]
+		if !denied && !v.hs.Spec.Paused {
+			var err error
 			if done, err = h.empty(v, b); err != nil {
 				return err
 			}
@@ -33,21 +30,15 @@ func (h *handler) moveOut(v *view) error {
 // empty withdraws a former Bundle from the clusters that have what the current one sends, and says whether no cluster is
 // left. To leave it is no loss, so nobody is asked.
 func (h *handler) empty(v *view, b *fleet.Bundle) (bool, error) {
-	former := &view{hs: v.hs.DeepCopy(), current: b, clusters: v.clusters, threshold: bundle.NeverHold}
-	former.hs.Spec.TargetNamespace = b.Spec.DefaultNamespace
 	delivery, targets := bundle.DeliveryOf(v.current), bundle.TargetsOf(v.current)
 	answers := syncstatus.Answers(v.hs.Namespace, v.deployments)
+	former, err := h.former(v, b)
+	if err != nil || former == nil {
+		return false, err
+	}
 	former.matched = slices.DeleteFunc(slices.Clone(v.matched), func(c *fleet.Cluster) bool {
 		return delivery.Confirmed(targets[c.Name], answers[c.Name])
 	})
-	written, problem, err := h.currentBundle(former.hs)
-	if err != nil || problem != nil || written == nil {
-		return false, err
-	}
-	former.current = written
-	if former.deployments, err = h.deployments(b.Namespace, b.Name); err != nil {
-		return false, err
-	}
 	sent, problem, err := h.sentLast(former)
 	if err != nil || problem != nil {
 		return false, err
@@ -57,4 +48,32 @@ func (h *handler) empty(v *view, b *fleet.Bundle) (bool, error) {
 	}
 	h.wakeAt(v.hs, former.outcome.Next)
 	return former.outcome.Done, nil
+}
+
+// letGo withdraws a former Bundle from all clusters, because the Secret may not be there any more, and says whether no
+// cluster is left.
+func (h *handler) letGo(v *view, b *fleet.Bundle) (bool, error) {
+	former, err := h.former(v, b)
+	if err != nil || former == nil {
+		return false, err
+	}
+	former.revoked = true
+	if err := h.withdraw(former, h.sealNothing); err != nil {
+		return false, err
+	}
+	h.wakeAt(v.hs, former.outcome.Next)
+	return former.outcome.Done, nil
+}
+
+// former is the view of a Bundle of another target namespace, as it was written last; nil when it is gone.
+func (h *handler) former(v *view, b *fleet.Bundle) (*view, error) {
+	f := &view{hs: v.hs.DeepCopy(), clusters: v.clusters, threshold: bundle.NeverHold}
+	f.hs.Spec.TargetNamespace = b.Spec.DefaultNamespace
+	written, problem, err := h.currentBundle(f.hs)
+	if err != nil || problem != nil || written == nil {
+		return nil, err
+	}
+	f.current = written
+	f.deployments, err = h.deployments(b.Namespace, b.Name)
+	return f, err
 }

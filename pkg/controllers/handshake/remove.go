@@ -65,6 +65,9 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 	if !slices.Contains(hs.Finalizers, v1alpha1.Finalizer) {
 		return hs, nil
 	}
+	if !h.Workspaces.Has(hs.Namespace) {
+		return h.report(&view{hs: hs, problem: notAWorkspace(hs)})
+	}
 	v, err := h.gather(hs)
 	if err != nil {
 		return hs, err
@@ -77,7 +80,10 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 		return h.release(hs)
 	}
 	v.problem = nil
-	if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain && !h.takenBack(v) {
+	if v.revoked, err = h.isDenied(v, v.current); err != nil {
+		return hs, err
+	}
+	if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain && !v.revoked {
 		// The clusters are told to keep their copy when the Bundle goes.
 		err = h.withdraw(v, h.sentLast)
 	} else {
@@ -98,6 +104,10 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 		log.WithField("reason", v.problem.Reason).Warn("handshake released: its bundle cannot be changed")
 		return h.release(hs)
 	case v.problem == nil && v.outcome.Done:
+		// Somebody else may have a finalizer too. Nothing is sent any more.
+		if err := h.deleteAll(v); err != nil {
+			return hs, err
+		}
 		log.Info("handshake released: no cluster has to be waited for")
 		return h.release(hs)
 	}
@@ -123,9 +133,9 @@ func namesOf(deployments []*fleet.BundleDeployment) []string {
 	return names
 }
 
-// withdraw lets go of all clusters. What the values Secret holds meanwhile is up to contentOf.
-func (h *handler) withdraw(v *view, contentOf func(*view) (*content, *syncstatus.Problem, error)) error {
-	content, problem, err := contentOf(v)
+// withdraw lets go of all clusters. What the values Secret holds meanwhile is up to values.
+func (h *handler) withdraw(v *view, values func(*view) (*content, *syncstatus.Problem, error)) error {
+	content, problem, err := values(v)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
@@ -40,11 +41,16 @@ func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
 	h.remember(v.hs, func(m *memo) {
 		m.last, m.unsynced = &result, unsyncedSince(m.unsynced, result.Rows)
 	})
+	refused := without(notGranted(result.Rows), notGranted(last.Rows))
 	for _, e := range syncstatus.Transitions(last.Status, result.Status, last.Rows, result.Rows) {
 		h.event(v.hs, e)
-		if e.Reason == v1alpha1.ReasonNotGranted || e.Reason == v1alpha1.ReasonNeverSend {
-			h.recordRefusal(v, e.Reason)
+		if p := v.problem; p != nil && p.Source && e.Reason == p.Reason {
+			h.recordRefusal(v, e.Reason, refused)
+			refused = nil
 		}
+	}
+	if len(refused) > 0 {
+		h.recordRefusal(v, v1alpha1.ReasonNotGranted, refused)
 	}
 	// The status holds whole seconds.
 	if before := last.Status.LastSyncedAt; result.Status.Status == v1alpha1.StateSynced && (before == nil || before.Time.Before(result.SentAt.Truncate(time.Second))) {
@@ -73,6 +79,18 @@ func unsyncedSince(before map[types.NamespacedName]time.Time, rows []v1alpha1.Cl
 }
 
 // event is not written outside of the workspaces.
+// notGranted are the clusters of rows that the Secret may not be sent to, sorted.
+func notGranted(rows []v1alpha1.ClusterStatus) []string {
+	var names []string
+	for _, r := range rows {
+		if r.Reason == v1alpha1.ClusterNotGranted {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 func (h *handler) event(hs *v1alpha1.FleetHandshake, e syncstatus.Event) {
 	if !h.Workspaces.Has(hs.Namespace) {
 		return

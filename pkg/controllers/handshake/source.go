@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
@@ -20,11 +21,19 @@ import (
 type content struct {
 	hash     string
 	revision string
+	source   string
 	names    []string
+	// keys are nil when they are not known.
+	keys []string
 }
 
 func public(s bundle.Sealed) *content {
-	return &content{hash: s.Hash, revision: s.Revision, names: s.Names}
+	return &content{hash: s.Hash, revision: s.Revision, source: s.Source, names: s.Names, keys: s.Keys}
+}
+
+// within says whether there is nothing but these keys in it; nil stands for all.
+func (c *content) within(keys []string) bool {
+	return keys == nil || c.keys != nil && !slices.ContainsFunc(c.keys, func(key string) bool { return !slices.Contains(keys, key) })
 }
 
 // seal brings the values Secret in step with the source, and says what it holds. With a problem, nothing new is sent,
@@ -41,20 +50,18 @@ func (h *handler) seal(v *view) (*content, *syncstatus.Problem, error) {
 		return nil, problem, err
 	}
 	var sealed bundle.Sealed
-	if problem = h.forbidden(v); problem == nil {
-		// Not a byte of the source is read before this.
-		source, err := h.Secrets.Get(h.ctx, bundle.SourceNamespace(hs), hs.Spec.SecretName)
-		h.metrics.read(err)
-		switch {
-		case apierrors.IsNotFound(err):
-			problem = missing(hs)
-		case err != nil:
-			return nil, nil, fmt.Errorf("reading secret %s/%s: %w", bundle.SourceNamespace(hs), hs.Spec.SecretName, err)
-		default:
-			seen.source = secrets.VersionOf(source)
-			sealed, err = bundle.Seal(source, dataOf(values), bundle.Terms{Keys: v.grant.Keys, Replace: hs.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate}, newNonce)
-			problem = refusal(source, err)
-		}
+	// Not a byte of the source is read before this.
+	source, err := h.Secrets.Get(h.ctx, bundle.SourceNamespace(hs), hs.Spec.SecretName)
+	h.metrics.read(err)
+	switch {
+	case apierrors.IsNotFound(err):
+		problem = missing(hs)
+	case err != nil:
+		return nil, nil, fmt.Errorf("reading secret %s/%s: %w", bundle.SourceNamespace(hs), hs.Spec.SecretName, err)
+	default:
+		seen.source = secrets.VersionOf(source)
+		sealed, err = bundle.Seal(source, dataOf(values), bundle.Terms{Keys: v.grant.Keys, Replace: hs.Spec.ReplacePolicy == v1alpha1.ReplaceRecreate}, newNonce)
+		problem = refusal(source, err)
 	}
 	if problem != nil {
 		before := sentBefore(values)
@@ -70,18 +77,19 @@ func (h *handler) seal(v *view) (*content, *syncstatus.Problem, error) {
 	return sent, nil, nil
 }
 
-// sealNothing empties the values Secret.
+// sealNothing empties the values Secret. When somebody has put a foreign one in its place, or the API server refuses the
+// write, the Bundle does without values: so nobody can hold back a removal.
 func (h *handler) sealNothing(v *view) (*content, *syncstatus.Problem, error) {
-	hs := v.hs
-	values, problem, err := h.readValues(hs)
-	if err != nil || problem != nil {
-		return nil, problem, err
+	values, foreign, err := h.readValues(v.hs)
+	if err != nil || foreign != nil {
+		return &content{}, nil, err
 	}
 	sealed := bundle.SealNothing(dataOf(values), newNonce)
-	if _, err := h.writeValues(hs, values, sealed); err != nil {
-		return nil, nil, err
+	_, err = h.writeValues(v.hs, values, sealed)
+	if writeRefused(v.hs, err) != nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return &content{}, nil, nil
 	}
-	return public(sealed), nil, nil
+	return public(sealed), nil, err
 }
 
 // sentLast is what the values Secret holds, or the Bundle says of it.
@@ -189,7 +197,8 @@ func nameTaken(kind, namespace, name string) *syncstatus.Problem {
 
 // contentOf is what a Bundle says of its values, when the values Secret cannot be read.
 func contentOf(b *fleet.Bundle) *content {
-	c := &content{hash: b.Spec.ValuesHash, revision: bundle.DeliveryOf(b).Revision()}
+	d := bundle.DeliveryOf(b)
+	c := &content{hash: b.Spec.ValuesHash, revision: d.Revision(), source: d.Source}
 	if b.Spec.Diff != nil {
 		for _, p := range b.Spec.Diff.ComparePatches {
 			c.names = append(c.names, p.Name)

@@ -26,9 +26,16 @@ type view struct {
 	deployments []*fleet.BundleDeployment
 	problem     *syncstatus.Problem
 	outcome     bundle.Outcome
-	// grant says whether the Secret may be sent, and refused are the matched clusters that it may not be sent to.
+	groups      []*fleet.ClusterGroup
+	// formers are the Bundles of other target namespaces.
+	formers []*fleet.Bundle
+	// grant says whether the Secret may be sent, and never is true when its owner has marked it. refused are the
+	// clusters that it may not be in.
 	grant   grant.Decision
+	never   bool
 	refused map[string]bool
+	// letGo has the formers whose Secret may not be sent any more, and whether no cluster is left.
+	letGo map[string]bool
 	// revoked is true when the copies have to go because the consent to send the Secret has.
 	revoked bool
 	// threshold is the WithdrawalThreshold of the Bundle.
@@ -55,12 +62,9 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 		return hs, err
 	}
 	var failed error
-	// What is wrong with the spec does not hold back that the Secret is taken back.
-	if v.problem == nil || h.takenBack(v) {
-		if failed = h.deliver(v); failed != nil {
-			if v.problem = writeRefused(hs, failed); v.problem == nil {
-				return hs, failed
-			}
+	if failed = h.deliver(v); failed != nil {
+		if v.problem = writeRefused(hs, failed); v.problem == nil {
+			return hs, failed
 		}
 	}
 	written, err := h.report(v)
@@ -74,18 +78,14 @@ func (h *handler) gather(hs *v1alpha1.FleetHandshake) (*view, error) {
 	if v.clusters, err = h.Clusters.Cache().List(hs.Namespace, labels.Everything()); err != nil {
 		return nil, fmt.Errorf("listing the clusters of namespace %s: %w", hs.Namespace, err)
 	}
-	groups, err := h.Groups.Cache().List(hs.Namespace, labels.Everything())
-	if err != nil {
+	if v.groups, err = h.Groups.Cache().List(hs.Namespace, labels.Everything()); err != nil {
 		return nil, fmt.Errorf("listing the cluster groups of namespace %s: %w", hs.Namespace, err)
 	}
-	if v.inPartition, err = target.InPartitions(hs.Spec.RolloutStrategy, v.clusters, groups); err != nil {
+	if v.inPartition, err = target.InPartitions(hs.Spec.RolloutStrategy, v.clusters, v.groups); err != nil {
 		v.problem = invalid(v1alpha1.ReasonInvalidRolloutStrategy, "spec.rolloutStrategy: ", err)
 	}
-	if v.matched, err = target.Match(hs.Spec.Targets, v.clusters, groups); err != nil {
+	if v.matched, err = target.Match(hs.Spec.Targets, v.clusters, v.groups); err != nil {
 		v.problem = invalid(v1alpha1.ReasonInvalidTarget, "spec.targets", err)
-	}
-	if err := h.askForConsent(v, groups); err != nil {
-		return nil, err
 	}
 	current, taken, err := h.currentBundle(hs)
 	if err != nil {
@@ -94,8 +94,13 @@ func (h *handler) gather(hs *v1alpha1.FleetHandshake) (*view, error) {
 	if v.current = current; v.problem == nil {
 		v.problem = taken
 	}
-	v.deployments, err = h.deployments(hs.Namespace, bundle.NameFor(hs))
-	return v, err
+	if v.formers, err = h.bundles(hs, bundle.NameFor(hs)); err != nil {
+		return nil, err
+	}
+	if v.deployments, err = h.deployments(hs.Namespace, bundle.NameFor(hs)); err != nil {
+		return nil, err
+	}
+	return v, h.askForConsent(v)
 }
 
 func invalid(reason, field string, err error) *syncstatus.Problem {
@@ -117,21 +122,32 @@ func writeRefused(hs *v1alpha1.FleetHandshake, err error) *syncstatus.Problem {
 // deliver brings the values Secret and then the Bundle in step with the source.
 // That order matters: Fleet retries when the hash in the Bundle is not that of the Secret, but does not watch the Secret.
 func (h *handler) deliver(v *view) error {
-	content, problem, err := h.seal(v)
+	if err := h.letGoOfDenied(v); err != nil {
+		return err
+	}
+	broken := v.problem
+	content, problem, err := h.toSend(v)
 	if err != nil {
 		return err
 	}
 	v.problem = problem
-	v.revoked = h.takenBack(v)
+	v.revoked, err = h.isRevoked(v, content)
+	if err != nil {
+		return err
+	}
 	if v.revoked || h.sourceIsGone(v.hs, problem) {
 		return h.clear(v)
 	}
-	if content == nil {
+	if content == nil || broken != nil && !v.deliversToRefused() {
 		return nil
 	}
-	if problem != nil && (problem.Reason != v1alpha1.ReasonSecretNotFound || !slices.Equal(content.names, []string{v.hs.Spec.SecretName})) {
+	if broken != nil {
+		// Nothing is changed but that the refused clusters let go.
+		v.matched = v.clusters
+	}
+	if problem != nil && (problem.Reason != v1alpha1.ReasonSecretNotFound || content.source != sourceOf(v.hs)) {
 		// Who has what was sent before keeps it, and nobody else gets it: it may not be what the spec speaks of now.
-		v.matched = alreadyTargeted(v.current, v.matched)
+		v.matched = v.keepers()
 	}
 	if err := h.write(v, content, false); err != nil {
 		return err
@@ -143,24 +159,68 @@ func (h *handler) deliver(v *view) error {
 	return errors.Join(h.confirmationUsed(v), h.moveOut(v))
 }
 
-// alreadyTargeted are the clusters that a Bundle names.
-func alreadyTargeted(b *fleet.Bundle, clusters []*fleet.Cluster) []*fleet.Cluster {
-	targets := bundle.TargetsOf(b)
-	return slices.DeleteFunc(slices.Clone(clusters), func(c *fleet.Cluster) bool {
-		_, named := targets[c.Name]
-		return !named
+// toSend is what is to be sent. With a problem it is what was sent before; nil when there is none.
+func (h *handler) toSend(v *view) (*content, *syncstatus.Problem, error) {
+	if problem := h.forbidden(v); problem != nil {
+		v.problem = problem
+	}
+	switch {
+	case v.problem == nil:
+		return h.seal(v)
+	case v.current == nil:
+		return nil, v.problem, nil
+	}
+	c, taken, err := h.sentLast(v)
+	if taken != nil {
+		// The values Secret is foreign; the Bundle still says what it has sent.
+		c = contentOf(v.current)
+	}
+	return c, v.problem, err
+}
+
+// keepers are the clusters of matched that the Bundle sends the Secret to, but for the refused ones.
+func (v *view) keepers() []*fleet.Cluster {
+	targets := bundle.TargetsOf(v.current)
+	return slices.DeleteFunc(slices.Clone(v.matched), func(c *fleet.Cluster) bool {
+		t, named := targets[c.Name]
+		return !named || v.refused[c.Name] || t.Withdraw && !v.grant.Granted
 	})
 }
 
-// clear withdraws from all clusters, and then deletes the Bundle and the values Secret.
-func (h *handler) clear(v *view) error {
-	if v.current != nil && v.current.DeletionTimestamp.IsZero() {
-		if err := h.withdraw(v, h.sealNothing); err != nil || !v.outcome.Done {
-			return err
+// deliversToRefused says whether a cluster has, or has not confirmed to have removed, what it may not have.
+func (v *view) deliversToRefused() bool {
+	for name := range bundle.TargetsOf(v.current) {
+		if v.refused[name] {
+			return true
 		}
 	}
-	v.current = nil
-	return h.deleteAll(v)
+	return false
+}
+
+// clear withdraws from all clusters, and then deletes the Bundles and the values Secrets.
+func (h *handler) clear(v *view) error {
+	var keep []string
+	for _, b := range v.formers {
+		done, err := h.letGo(v, b)
+		if err != nil {
+			return err
+		}
+		if !done {
+			keep = append(keep, b.Name)
+		}
+	}
+	if v.current != nil && v.current.DeletionTimestamp.IsZero() {
+		if err := h.withdraw(v, h.sealNothing); err != nil {
+			return err
+		}
+		if !v.outcome.Done {
+			keep = append(keep, v.current.Name)
+		}
+	}
+	if v.current != nil && !slices.Contains(keep, v.current.Name) {
+		v.current = nil
+	}
+	return h.deleteAll(v, keep...)
 }
 
 // sourceIsGone says whether the copies have to go because the Secret has.
@@ -176,7 +236,7 @@ func (h *handler) write(v *view, c *content, withdraw bool) error {
 		return nil
 	}
 	desired, outcome := bundle.Render(bundle.Request{
-		Handshake: v.hs, Current: v.current, Hash: c.hash, Revision: c.revision, Names: c.names, Withdraw: withdraw,
+		Handshake: v.hs, Current: v.current, Hash: c.hash, Revision: c.revision, Source: c.source, Names: c.names, Withdraw: withdraw,
 		Clusters: v.clusters, Matched: v.matched, Refused: v.refused, Revoked: v.revoked, Answers: syncstatus.Answers(v.hs.Namespace, v.deployments),
 		WithdrawalThreshold: v.threshold, Now: h.Clock.Now(),
 	})

@@ -3,6 +3,7 @@ package handshake
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
@@ -17,7 +18,7 @@ import (
 const (
 	indexBySecret = "fleethandshake.io/secret"
 	indexByBundle = "fleethandshake.io/bundle"
-	// indexByGranter has the handshakes by the namespace whose SecretGrants they need.
+	// indexByGranter has the handshakes, and the Bundles, by the namespace whose SecretGrants they need.
 	indexByGranter = "fleethandshake.io/granter"
 
 	// soon is the delay of a wake-up by a Secret: short, because a rotation waits for it, and long enough to make
@@ -41,6 +42,10 @@ func (h *handler) addIndexers() {
 			return []string{namespace}, nil
 		}
 		return nil, nil
+	})
+	h.Bundles.Cache().AddIndexer(indexByGranter, func(b *fleet.Bundle) ([]string, error) {
+		namespace, _, _ := strings.Cut(bundle.DeliveryOf(b).Source, "/")
+		return []string{namespace}, nil
 	})
 	h.Deployments.Cache().AddIndexer(indexByBundle, func(bd *fleet.BundleDeployment) ([]string, error) {
 		return []string{bundleOf(bd)}, nil
@@ -116,6 +121,14 @@ func (h *handler) workspaceChanged(namespace string) {
 // grantChanged wakes the handshakes that a SecretGrant may speak of.
 func (h *handler) grantChanged(_, now metav1.Object) {
 	h.wake(indexByGranter, now.GetNamespace(), shortly)
+	// A Bundle can have been made from another Secret than its handshake names now.
+	bundles, err := h.Bundles.Cache().GetByIndex(indexByGranter, now.GetNamespace())
+	if err != nil {
+		return
+	}
+	for _, b := range bundles {
+		h.wakeOwner(b, shortly)
+	}
 }
 
 // wake wakes the handshakes that an index has under a key.

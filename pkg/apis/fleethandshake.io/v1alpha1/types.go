@@ -36,7 +36,7 @@ type FleetHandshake struct {
 }
 
 // FleetHandshakeSpec says which Secret goes to which clusters.
-// +kubebuilder:validation:XValidation:rule="!(has(self.targetNamespace) ? self.targetNamespace in ['cattle-fleet-system', 'cattle-system'] : has(self.secretNamespace) && self.secretNamespace in ['cattle-fleet-system', 'cattle-system'])",message="targetNamespace is one of the namespaces of Rancher's and Fleet's own agents, which nothing is sent to: name another one, for example targetNamespace: apps"
+// +kubebuilder:validation:XValidation:rule="!(has(self.targetNamespace) ? self.targetNamespace in ['cattle-fleet-system', 'cattle-fleet-local-system', 'cattle-system'] : has(self.secretNamespace) && self.secretNamespace in ['cattle-fleet-system', 'cattle-fleet-local-system', 'cattle-system'])",message="targetNamespace is one of the namespaces of Rancher's and Fleet's own agents, which nothing is sent to: name another one, for example targetNamespace: apps"
 // +kubebuilder:validation:XValidation:rule="has(self.targets) && size(self.targets) > 0",message="targets is empty: name at least one cluster, group or selector, for example targets: [{clusterGroup: production}]"
 type FleetHandshakeSpec struct {
 	// secretName is the name of the Secret to send. The copies downstream have the same name.
