@@ -20,7 +20,7 @@ lint: ## Check formatting, vet and lint
 bench: ## Measure memory and speed
 	./scripts/bench
 
-fuzz: ## Fuzz the renderer and the name builder, one minute each
+fuzz: ## Fuzz the pure packages, and send 10,000 mutated objects to the operator
 	./scripts/fuzz
 
 sbom: ## Write what the operator is built from to bin/fleet-handshake.cdx.json
