@@ -44,7 +44,7 @@ func isEvent(r *http.Request) bool { return strings.Contains(r.URL.Path, "/event
 func TestFaultsInTheMiddleOfEveryWrite(t *testing.T) {
 	sites := []site{{name: "paris"}, {name: "tokyo"}}
 	startFleet(t, time.Now, sites...)
-	options := faults.Options{Seed: seedOf(t), Patience: time.Second, Spare: isEvent}
+	options := faults.Options{Seed: seedOf(t), Patience: time.Second / 2, Spare: isEvent}
 	fmt.Printf("to repeat this storm: %s=%d\n", seed, options.Seed)
 	proxy, err := faults.New(hub.Operator, options)
 	require.NoError(t, err)

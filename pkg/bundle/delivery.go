@@ -85,6 +85,11 @@ func DeliveryOf(b *fleet.Bundle) Delivery {
 	if b == nil || json.Unmarshal([]byte(b.Annotations[v1alpha1.AnnotationDelivery]), &d) != nil {
 		return Delivery{}
 	}
+	for _, r := range d.Revisions {
+		if len(r.Revision) > maxLabelValue {
+			return Delivery{}
+		}
+	}
 	return d
 }
 
@@ -172,6 +177,32 @@ func (d Delivery) withdrawnAt(number int64) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+// notAfter brings times that have not come yet to now. They were recorded while a clock was wrong; nobody has to wait for
+// them.
+func (d Delivery) notAfter(now time.Time) Delivery {
+	bound := func(t metav1.Time) metav1.Time {
+		if t.After(now) {
+			return metav1.NewTime(now)
+		}
+		return t
+	}
+	d.AssertedAt = bound(d.AssertedAt)
+	if d.RetriedAt != nil {
+		at := bound(*d.RetriedAt)
+		d.RetriedAt = &at
+	}
+	if d.Guard != nil {
+		g := *d.Guard
+		g.At = bound(g.At)
+		d.Guard = &g
+	}
+	d.Withdrawals = slices.Clone(d.Withdrawals)
+	for i := range d.Withdrawals {
+		d.Withdrawals[i].At = bound(d.Withdrawals[i].At)
+	}
+	return d
 }
 
 // sent records a new revision under a number.

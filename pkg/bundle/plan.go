@@ -71,6 +71,7 @@ func newPlanner(r Request) *planner {
 		// Somebody may have lowered it. A number that was used before would tell the wrong revision.
 		p.number = max(r.Current.Spec.ForceSyncGeneration, p.delivery.Since(), p.delivery.KeptFrom)
 	}
+	p.delivery = p.delivery.notAfter(r.Now)
 	p.delivery.Last = max(p.delivery.Last, p.number)
 	for _, t := range p.current {
 		p.delivery.Last = max(p.delivery.Last, t.Number)
@@ -195,7 +196,7 @@ func (p *planner) allConfirmed() bool {
 // raise decides whether the Bundle's number has to be raised: then every cluster applies again.
 func (p *planner) raise() {
 	d, hs := &p.delivery, p.Handshake
-	request := hs.Annotations[v1alpha1.AnnotationResyncRequestedAt]
+	request := LabelValue(hs.Annotations[v1alpha1.AnnotationResyncRequestedAt])
 	rotated := d.Revision() != p.Revision && p.Revision != ""
 	kept := p.retain() != (d.KeptFrom > 0)
 	sending := p.Revision != "" && !p.paused()

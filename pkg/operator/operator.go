@@ -22,17 +22,13 @@ import (
 	"github.com/rancher/wrangler/v3/pkg/generic"
 	"github.com/rancher/wrangler/v3/pkg/ratelimit"
 	"github.com/sirupsen/logrus"
-	corev1 "k8s.io/api/core/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 )
 
@@ -146,10 +142,6 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		return err
 	}
 	fleetV1, handshakeV1 := fleetFactory.Fleet().V1alpha1(), handshakeFactory.Fleethandshake().V1alpha1()
-	recorder, err := recordEvents(ctx, kube)
-	if err != nil {
-		return err
-	}
 	err = handshake.Register(ctx, handshake.Config{
 		Handshakes:   handshakeV1.FleetHandshake(),
 		Bundles:      fleetV1.Bundle(),
@@ -159,7 +151,7 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		Grants:       handshakeV1.SecretGrant(),
 		Secrets:      store,
 		SecretClient: kube.CoreV1(),
-		Events:       recorder,
+		Events:       kube.CoreV1(),
 		Workspaces:   workspaces,
 		Audit:        auditLog,
 		KeepRevoked:  opts.RevokedGrants == KeepRevoked,
@@ -221,15 +213,4 @@ func stripDeployment(o any) (any, error) {
 		syncstatus.Strip(bd)
 	}
 	return o, nil
-}
-
-// recordEvents makes the recorder that puts events on FleetHandshakes, until ctx ends.
-func recordEvents(ctx context.Context, kube kubernetes.Interface) (record.EventRecorder, error) {
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("preparing the events: %w", err)
-	}
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	broadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: kube.CoreV1().Events(metav1.NamespaceAll)})
-	return broadcaster.NewRecorder(scheme, corev1.EventSource{Component: "fleet-handshake"}), nil
 }

@@ -283,6 +283,18 @@ func List(names []string) string {
 	return strings.Join(names, ", ")
 }
 
+// maxMessage is how many bytes a message has at most. It can quote what somebody has written, and the API server takes
+// 32768 bytes in a condition and 1024 in an event.
+const maxMessage = 1000
+
+// short cuts a message that is too long.
+func short(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage-len("…")], "") + "…"
+}
+
 // MissingSince is when the Secret was first found to be missing; now when it was not.
 func MissingSince(hs *v1alpha1.FleetHandshake, now time.Time) time.Time {
 	c := meta.FindStatusCondition(hs.Status.Conditions, v1alpha1.ConditionSourceAvailable)
@@ -296,7 +308,7 @@ func MissingSince(hs *v1alpha1.FleetHandshake, now time.Time) time.Time {
 func (v verdict) write(s *v1alpha1.FleetHandshakeStatus, in Input) {
 	set := func(conditionType string, status metav1.ConditionStatus, reason, message string) {
 		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
-			Type: conditionType, Status: status, Reason: reason, Message: message,
+			Type: conditionType, Status: status, Reason: reason, Message: short(message),
 			ObservedGeneration: in.Handshake.Generation, LastTransitionTime: metav1.NewTime(in.Now),
 		})
 	}

@@ -17,7 +17,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 )
 
@@ -38,8 +37,8 @@ type Config struct {
 	// Secrets watches and reads, SecretClient writes.
 	Secrets      *secrets.Store
 	SecretClient corev1client.SecretsGetter
-	// Events records what has happened on the handshakes.
-	Events record.EventRecorder
+	// Events takes what has happened on the handshakes.
+	Events corev1client.EventsGetter
 	// Workspaces are the namespaces that the operator may write in.
 	Workspaces *workspace.Set
 	// Audit takes a line for each decision that lets a Secret out or takes it back.
@@ -64,8 +63,9 @@ type Limits struct {
 
 type handler struct {
 	Config
-	ctx     context.Context
-	metrics metrics
+	ctx      context.Context
+	metrics  metrics
+	recorder *recorder
 
 	mu    sync.Mutex
 	memos map[types.NamespacedName]memo
@@ -74,7 +74,7 @@ type handler struct {
 // Register adds the handlers, indexes, triggers and metrics. Call it before the informers start. The metrics are taken
 // out of registry when ctx ends.
 func Register(ctx context.Context, cfg Config, registry prometheus.Registerer) error {
-	h := &handler{Config: cfg, ctx: ctx, memos: map[types.NamespacedName]memo{}, metrics: newMetrics()}
+	h := &handler{Config: cfg, ctx: ctx, memos: map[types.NamespacedName]memo{}, metrics: newMetrics(), recorder: newRecorder(cfg.Events)}
 	if err := h.exposeMetrics(registry); err != nil {
 		return err
 	}

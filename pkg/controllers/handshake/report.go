@@ -9,7 +9,6 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	"github.com/sirupsen/logrus"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -38,12 +37,12 @@ func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
 	}
 	h.wakeAt(v.hs, v.outcome.Next)
 	h.wakeAt(v.hs, result.Next)
-	h.remember(v.hs, func(m *memo) {
-		m.last, m.unsynced = &result, unsyncedSince(m.unsynced, result.Rows)
-	})
 	refused := without(notGranted(result.Rows), notGranted(last.Rows))
 	for _, e := range syncstatus.Transitions(last.Status, result.Status, last.Rows, result.Rows) {
-		h.event(v.hs, e)
+		// When this fails, the next report finds the same transition.
+		if err := h.event(v.hs, e); err != nil {
+			return v.hs, err
+		}
 		if p := v.problem; p != nil && p.Source && e.Reason == p.Reason {
 			h.recordRefusal(v, e.Reason, refused)
 			refused = nil
@@ -52,6 +51,9 @@ func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
 	if len(refused) > 0 {
 		h.recordRefusal(v, v1alpha1.ReasonNotGranted, refused)
 	}
+	h.remember(v.hs, func(m *memo) {
+		m.last, m.unsynced = &result, unsyncedSince(m.unsynced, result.Rows)
+	})
 	// The status holds whole seconds.
 	if before := last.Status.LastSyncedAt; result.Status.Status == v1alpha1.StateSynced && (before == nil || before.Time.Before(result.SentAt.Truncate(time.Second))) {
 		h.metrics.propagation.Observe(now.Sub(result.SentAt).Seconds())
@@ -78,7 +80,6 @@ func unsyncedSince(before map[types.NamespacedName]time.Time, rows []v1alpha1.Cl
 	return now
 }
 
-// event is not written outside of the workspaces.
 // notGranted are the clusters of rows that the Secret may not be sent to, sorted.
 func notGranted(rows []v1alpha1.ClusterStatus) []string {
 	var names []string
@@ -91,28 +92,32 @@ func notGranted(rows []v1alpha1.ClusterStatus) []string {
 	return names
 }
 
-func (h *handler) event(hs *v1alpha1.FleetHandshake, e syncstatus.Event) {
+// event is not written outside of the workspaces.
+func (h *handler) event(hs *v1alpha1.FleetHandshake, e syncstatus.Event) error {
 	if !h.Workspaces.Has(hs.Namespace) {
-		return
+		return nil
 	}
-	kind := corev1.EventTypeNormal
-	if e.Warning {
-		kind = corev1.EventTypeWarning
+	return h.recorder.record(h.ctx, hs, e)
+}
+
+// tell writes an event of what cannot be found out again.
+func (h *handler) tell(hs *v1alpha1.FleetHandshake, e syncstatus.Event) {
+	if err := h.event(hs, e); err != nil {
+		logrus.WithField("handshake", hs.Namespace+"/"+hs.Name).WithError(err).Warn(e.Message)
 	}
-	h.Events.Event(hs, kind, e.Reason, e.Message)
 }
 
 // recordOutcome has an event for the clusters that were withdrawn from.
 func (h *handler) recordOutcome(hs *v1alpha1.FleetHandshake, o bundle.Outcome) {
 	if n := len(o.Withdrawn); n > 0 {
-		h.event(hs, syncstatus.Event{Reason: v1alpha1.EventWithdrawn, Message: fmt.Sprintf("the Secret was removed from %s: %s", syncstatus.Number(n), syncstatus.List(o.Withdrawn))})
+		h.tell(hs, syncstatus.Event{Reason: v1alpha1.EventWithdrawn, Message: fmt.Sprintf("the Secret was removed from %s: %s", syncstatus.Number(n), syncstatus.List(o.Withdrawn))})
 	}
 	if n := len(o.Unconfirmed); n > 0 {
 		then := "Each removes its copy when its agent is back"
 		if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 			then = "Each may remove its copy when its agent is back, because it has not learnt that it has to keep it"
 		}
-		h.event(hs, syncstatus.Event{Warning: true, Reason: v1alpha1.EventNotConfirmed, Message: fmt.Sprintf("not waiting any longer for the confirmation of %s: %s. %s", syncstatus.Number(n), syncstatus.List(o.Unconfirmed), then)})
+		h.tell(hs, syncstatus.Event{Warning: true, Reason: v1alpha1.EventNotConfirmed, Message: fmt.Sprintf("not waiting any longer for the confirmation of %s: %s. %s", syncstatus.Number(n), syncstatus.List(o.Unconfirmed), then)})
 		logrus.WithFields(logrus.Fields{"handshake": hs.Namespace + "/" + hs.Name, "clusters": o.Unconfirmed}).Warn("clusters have not confirmed a removal")
 	}
 }
