@@ -24,11 +24,6 @@ const (
 	stormClusters = 12
 )
 
-// knownBugs lets the mutator also make what the operator does not get over yet. Turn it on, and then take it out, when
-// that is mended: texts so long that a condition that quotes them is longer than the API allows; a forged revision in the
-// delivery annotation that is longer than the status allows; our finalizer where the operator may not take it away.
-const knownBugs = false
-
 type fields = map[string]any
 
 // mutator makes objects as nobody should write them. The same seed and number make the same object.
@@ -86,11 +81,7 @@ func (m mutator) text() string {
 		out.WriteString(m.word(pieces...))
 	}
 	if m.chance(2) {
-		longest := 1500
-		if knownBugs {
-			longest = 50000
-		}
-		return strings.Repeat(out.String(), 1+m.IntN(longest)/out.Len())
+		return strings.Repeat(out.String(), 1+m.IntN(50000)/out.Len())
 	}
 	return out.String()
 }
@@ -144,7 +135,8 @@ func (m mutator) metadata(namespace, name, mark string) fields {
 	})
 	m.sometimes(meta, 4, "finalizers", func() any {
 		forged := v1alpha1.Finalizer
-		if namespace == stormForeign && !knownBugs {
+		if namespace == stormForeign {
+			// The operator may not take ours away there.
 			forged = "example.com/storm"
 		}
 		return m.pick([]any{"example.com/storm"}, []any{}, []any{"orphan"}, []any{forged}, []any{m.text()})
@@ -351,14 +343,10 @@ type operation struct {
 }
 
 func (m mutator) delivery() string {
-	longest := 63
-	if knownBugs {
-		longest = 200
-	}
 	return m.word(
 		m.text(), "", "null", "[]", "{}", `{"revisions":null}`, `{"last":9223372036854775807}`, `{"last":-9223372036854775808}`, `{"last":1e400}`,
 		`{"revisions":[{"from":0,"revision":"forged","at":"2026-01-02T03:04:05.000000Z"}],"last":3,"assertedAt":"9999-12-31T23:59:59Z","unscrubbed":true,"retries":-5,"keptFrom":7}`,
-		`{"revisions":[{"from":1,"revision":"`+strings.Repeat("r", 1+m.IntN(longest))+`","at":"2026-01-02T03:04:05.000000Z"}],"last":1,"guard":{"clusters":-1,"taken":1000000,"waiting":true},"withdrawals":[{"number":1}]}`,
+		`{"revisions":[{"from":1,"revision":"`+strings.Repeat("r", 1+m.IntN(200))+`","at":"2026-01-02T03:04:05.000000Z"}],"last":1,"guard":{"clusters":-1,"taken":1000000,"waiting":true},"withdrawals":[{"number":1}]}`,
 		`{"revisions":[`+strings.Repeat(`{"from":1},`, 500)+`{"from":2}],"retries":2147483648,"retriedAt":"9999-12-31T23:59:59-14:00"}`,
 		`{"resyncRequest":"`+strings.Repeat("r", m.IntN(3000))+`"}`,
 	)

@@ -366,3 +366,28 @@ func TestTheBundleIsNotPausedWhileConsentIsTakenBack(t *testing.T) {
 	s.render(t)
 	assert.True(t, s.Current.Spec.Paused, "the pause goes on")
 }
+
+func TestSealRefusesWhatHelmDoesNotCarry(t *testing.T) {
+	with := func(change func(*corev1.Secret)) *corev1.Secret {
+		s := opaque(map[string][]byte{"password": {0x7f, 0x80}})
+		change(s)
+		return s
+	}
+	for title, c := range map[string]struct {
+		source *corev1.Secret
+		want   error
+	}{
+		"data is bytes":                          {with(func(*corev1.Secret) {}), nil},
+		"a line break in an annotation":          {with(func(s *corev1.Secret) { s.Annotations = map[string]string{"a": "b\nc\t"} }), nil},
+		"a control character in an annotation":   {with(func(s *corev1.Secret) { s.Annotations = map[string]string{"a": "b\u0085"} }), ErrUnsupportedMetadata},
+		"one in an annotation that stays behind": {with(func(s *corev1.Secret) { s.Annotations = map[string]string{"helm.sh/x": "b\u0085"} }), nil},
+		"a byte order mark in a label":           {with(func(s *corev1.Secret) { s.Labels = map[string]string{"a": "\ufeff"} }), ErrUnsupportedMetadata},
+		"a control character in the type":        {with(func(s *corev1.Secret) { s.Type = "x\u007f" }), ErrUnsupportedType},
+		"a type that Fleet replaces":             {with(func(s *corev1.Secret) { s.Type = "global.fleet.clusterLabels.env" }), ErrUnsupportedType},
+	} {
+		t.Run(title, func(t *testing.T) {
+			_, err := Seal(c.source, nil, Terms{}, newNonce("n"))
+			require.ErrorIs(t, err, c.want)
+		})
+	}
+}

@@ -89,9 +89,6 @@ func checkInjection(t *testing.T, c injection) {
 	for _, text := range []*string{&c.name, &c.kind, &c.key, &c.text} {
 		*text = strings.ToValidUTF8(*text, "\ufffd") // JSON carries nothing else
 	}
-	if notMendedYet(c) {
-		return
-	}
 	source := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "platform", Name: c.name, Labels: map[string]string{c.key: c.text}, Annotations: map[string]string{c.key: c.text, "example.com/second": c.text},
@@ -123,18 +120,6 @@ func checkInjection(t *testing.T, c injection) {
 	}
 }
 
-// notMendedYet says whether a Secret has what is sent and does not arrive as it is. Each case goes when Seal refuses it,
-// or leaves it out, or hides it from Fleet.
-func notMendedYet(c injection) bool {
-	// Helm and Fleet read YAML in which these characters are not escaped, Fleet also when the chart escapes them: U+0085
-	// becomes a space, U+FEFF is an error in some places, and the others are one everywhere.
-	raw := func(r rune) bool {
-		return r >= 0x7f && r <= 0x9f || r == 0xfeff || r == 0xfffe || r == 0xffff
-	}
-	// The type is the one plain text in the values that need not be a name.
-	return strings.ContainsFunc(c.name+c.kind+c.key+c.text, raw) || strings.HasPrefix(c.kind, clusterLabels)
-}
-
 // wanted is the object that has to come out.
 func wanted(s *corev1.Secret) map[string]any {
 	metadata, data := map[string]any{"name": s.Name, "namespace": "apps"}, map[string]any{}
@@ -158,8 +143,6 @@ func wanted(s *corev1.Secret) map[string]any {
 	}
 	return out
 }
-
-const clusterLabels = "global.fleet.clusterLabels."
 
 // byFleet replaces what looks like the label of a cluster in the values, as Fleet does (Fleet 0.16.0,
 // internal/cmd/controller/target/builder.go).

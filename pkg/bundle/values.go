@@ -42,6 +42,8 @@ var (
 	ErrTypeChanged = errors.New("type changed")
 	// ErrNeverSend says that the owner of the Secret does not want it to be sent.
 	ErrNeverSend = errors.New("never to be sent")
+	// ErrUnsupportedMetadata says that a label or an annotation cannot be carried.
+	ErrUnsupportedMetadata = errors.New("unsupported metadata")
 	// ErrNoKeys says that the Secret has none of the keys that may travel.
 	ErrNoKeys = errors.New("no keys")
 )
@@ -53,6 +55,9 @@ var neverSent = []string{
 	"helm.sh/",
 	"fleet.cattle.io/",
 }
+
+// clusterLabels begins a plain string value that Fleet replaces by a label of the cluster (Fleet 0.16.0, processLabelValues).
+const clusterLabels = "global.fleet.clusterLabels."
 
 // requiredKeys are the keys without which the API server refuses a Secret of a type (Kubernetes 1.36,
 // pkg/apis/core/validation).
@@ -134,6 +139,16 @@ func Seal(source *corev1.Secret, previous map[string][]byte, terms Terms, newNon
 			return Sealed{}, fmt.Errorf("%w: Secrets of type %s are never sent; copy the keys that you need into a Secret of type Opaque", ErrUnsupportedType, t)
 		}
 	}
+	if strings.HasPrefix(string(source.Type), clusterLabels) || !carried(string(source.Type)) {
+		return Sealed{}, fmt.Errorf("%w: the type has a control character, or begins with %s, which Fleet replaces; use another type, for example Opaque", ErrUnsupportedType, clusterLabels)
+	}
+	for _, set := range []map[string]string{source.Labels, source.Annotations} {
+		for key, value := range set {
+			if !stripped(key) && !carried(value) {
+				return Sealed{}, fmt.Errorf("%w: the label or annotation %s has a control character, which Helm cannot carry; remove it", ErrUnsupportedMetadata, key)
+			}
+		}
+	}
 	data := nonNil(source.Data)
 	if terms.Keys != nil {
 		maps.DeleteFunc(data, func(key string, _ []byte) bool { return !slices.Contains(terms.Keys, key) })
@@ -178,6 +193,14 @@ func SealNothing(previous map[string][]byte, newNonce func() string) Sealed {
 		return seal(n, values{})
 	}
 	return seal(nonce{newNonce()}, values{})
+}
+
+// carried says whether Helm and Fleet carry a text as it is. They read YAML in which these characters are not escaped
+// (Fleet 0.16.0 with Helm 4.2): some become a space, and the others are an error.
+func carried(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		return r >= 0x7f && r <= 0x9f || r == 0xfeff || r == 0xfffe || r == 0xffff
+	})
 }
 
 // NeverSend says whether the owner of a Secret has marked it as never to be sent.

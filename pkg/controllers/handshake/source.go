@@ -177,6 +177,8 @@ func refusal(source *corev1.Secret, err error) *syncstatus.Problem {
 		reason = v1alpha1.ReasonImmutable
 	case errors.Is(err, bundle.ErrTypeChanged):
 		reason = v1alpha1.ReasonTypeChanged
+	case errors.Is(err, bundle.ErrUnsupportedMetadata):
+		reason = v1alpha1.ReasonUnsupportedMetadata
 	case errors.Is(err, bundle.ErrNeverSend):
 		reason = v1alpha1.ReasonNeverSend
 	case errors.Is(err, bundle.ErrNoKeys):

@@ -51,6 +51,8 @@ const (
 	ReasonSourceNotServed = "SourceNotServed"
 	// ReasonUnsupportedType: Secrets of this type are never sent.
 	ReasonUnsupportedType = "UnsupportedType"
+	// ReasonUnsupportedMetadata: a label or an annotation of the Secret has a character that Helm cannot carry.
+	ReasonUnsupportedMetadata = "UnsupportedMetadata"
 	// ReasonTooLarge: the Secret is too large for a Bundle.
 	ReasonTooLarge = "TooLarge"
 	// ReasonImmutable: the copies are immutable, and spec.replacePolicy does not allow to recreate them.
