@@ -205,8 +205,9 @@ func (d Delivery) notAfter(now time.Time) Delivery {
 	return d
 }
 
-// sent records a new revision under a number.
-func (d Delivery) sent(revision string, number int64, at time.Time) Delivery {
+// sent records a new revision of a source under a number.
+func (d Delivery) sent(source, revision string, number int64, at time.Time) Delivery {
+	d.Source = source
 	d.Revisions = append(slices.Clone(d.Revisions), RevisionSent{From: number, Revision: revision, At: metav1.NewMicroTime(at)})
 	if len(d.Revisions) > maxRevisions {
 		d.Revisions = d.Revisions[len(d.Revisions)-maxRevisions:]

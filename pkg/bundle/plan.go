@@ -84,7 +84,6 @@ func newPlanner(r Request) *planner {
 	}
 	if r.Current != nil && r.Current.Spec.Paused && !p.paused() {
 		// No agent could confirm anything during the pause.
-		p.delivery.Withdrawals = slices.Clone(p.delivery.Withdrawals)
 		for i := range p.delivery.Withdrawals {
 			p.delivery.Withdrawals[i].At = metav1.NewTime(r.Now)
 		}
@@ -207,8 +206,7 @@ func (p *planner) raise() {
 	if p.Current == nil || rotated || kept || requested || resync || scrub {
 		p.number = p.next()
 		if rotated {
-			*d = d.sent(p.Revision, p.number, p.Now)
-			d.Source = p.Source
+			*d = d.sent(p.Source, p.Revision, p.number, p.Now)
 		}
 		d.Unscrubbed = rotated && p.Current != nil || !rotated && d.Unscrubbed && !confirmed
 		if kept {
@@ -230,8 +228,7 @@ func (p *planner) raise() {
 
 // targets decides for each cluster.
 func (p *planner) targets() []Target {
-	var out []Target
-	var leaving []Target
+	var out, leaving []Target
 	for _, c := range p.Clusters {
 		t, had := p.current[c.Name]
 		switch {
@@ -256,7 +253,7 @@ func (p *planner) targets() []Target {
 	if p.refused {
 		p.timer.Due(p.delivery.retryDue())
 	}
-	p.delivery.Withdrawals = slices.DeleteFunc(slices.Clone(p.delivery.Withdrawals), func(w Withdrawal) bool {
+	p.delivery.Withdrawals = slices.DeleteFunc(p.delivery.Withdrawals, func(w Withdrawal) bool {
 		return !slices.ContainsFunc(out, func(t Target) bool { return t.Withdraw && t.Number == w.Number })
 	})
 	slices.SortFunc(out, func(a, b Target) int { return cmp.Compare(a.Cluster, b.Cluster) })
@@ -301,7 +298,7 @@ func (p *planner) withdraw(t Target) Target {
 	number := p.own()
 	w := Withdrawal{Number: number, At: metav1.NewTime(p.Now)}
 	if !slices.Contains(p.delivery.Withdrawals, w) {
-		p.delivery.Withdrawals = append(slices.Clone(p.delivery.Withdrawals), w)
+		p.delivery.Withdrawals = append(p.delivery.Withdrawals, w)
 	}
 	return Target{Cluster: t.Cluster, Withdraw: true, Number: number}
 }

@@ -14,22 +14,17 @@ import (
 const maxNamed = 20
 
 func main() {
-	named := make([]int, maxNamed)
-	for i := range named {
-		named[i] = i
-	}
-	if err := policies.Execute(os.Stdout, named); err != nil {
+	if err := policies.Execute(os.Stdout, maxNamed); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-var policies = template.Must(template.New("").Parse(`# Written by make generate.
-# Who creates a FleetHandshake, or changes its spec, must be able to get the Secret that it names.
-apiVersion: admissionregistration.k8s.io/v1
+var policies = template.Must(template.New("").Parse(`
+{{- define "head"}}apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata:
-  name: fleethandshakes.fleethandshake.io
+  name: {{.}}.fleethandshake.io
 spec:
   failurePolicy: Fail
   matchConstraints:
@@ -37,10 +32,24 @@ spec:
     - apiGroups: [fleethandshake.io]
       apiVersions: ["*"]
       operations: [CREATE, UPDATE]
-      resources: [fleethandshakes]
+      resources: [{{.}}]
   matchConditions:
   - name: the-spec-changes
     expression: oldObject == null || object.spec != oldObject.spec
+{{- end}}
+
+{{- define "binding"}}apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{.}}.fleethandshake.io
+spec:
+  policyName: {{.}}.fleethandshake.io
+  validationActions: [Deny]
+{{- end -}}
+
+# Written by make generate.
+# Who creates a FleetHandshake, or changes its spec, must be able to get the Secret that it names.
+{{template "head" "fleethandshakes"}}
   variables:
   - name: source
     expression: "has(object.spec.secretNamespace) && object.spec.secretNamespace != '' ? object.spec.secretNamespace : object.metadata.namespace"
@@ -49,30 +58,10 @@ spec:
     reason: Forbidden
     messageExpression: "'you may not get Secret ' + variables.source + '/' + object.spec.secretName + ', and so cannot send it; ask for the verb get on secrets/' + object.spec.secretName + ' in namespace ' + variables.source"
 ---
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata:
-  name: fleethandshakes.fleethandshake.io
-spec:
-  policyName: fleethandshakes.fleethandshake.io
-  validationActions: [Deny]
+{{template "binding" "fleethandshakes"}}
 ---
 # Who creates a SecretGrant, or changes its spec, must be able to get what it grants.
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata:
-  name: secretgrants.fleethandshake.io
-spec:
-  failurePolicy: Fail
-  matchConstraints:
-    resourceRules:
-    - apiGroups: [fleethandshake.io]
-      apiVersions: ["*"]
-      operations: [CREATE, UPDATE]
-      resources: [secretgrants]
-  matchConditions:
-  - name: the-spec-changes
-    expression: oldObject == null || object.spec != oldObject.spec
+{{template "head" "secretgrants"}}
   variables:
   - name: everySecret
     expression: authorizer.group('').resource('secrets').namespace(object.metadata.namespace).check('get').allowed()
@@ -90,9 +79,9 @@ spec:
     reason: Forbidden
     messageExpression: "'you may not get every ConfigMap of namespace ' + object.metadata.namespace + ', and so cannot grant all of them; name those that you may get in spec.to[].names, or ask for the verb get on configmaps there'"
   - expression: >-
-      size(variables.named) <= {{len .}} || object.spec.to.all(t, t.kind == 'Secret' ? variables.everySecret : variables.everyConfigMap)
+      size(variables.named) <= {{.}} || object.spec.to.all(t, t.kind == 'Secret' ? variables.everySecret : variables.everyConfigMap)
     reason: Forbidden
-    message: a SecretGrant of somebody who may not get every Secret and ConfigMap of the namespace can name {{len .}} objects; write several SecretGrants
+    message: a SecretGrant of somebody who may not get every Secret and ConfigMap of the namespace can name {{.}} objects; write several SecretGrants
 {{- range .}}
   - expression: >-
       size(variables.named) <= {{.}} || (variables.named[{{.}}].startsWith('secrets/') ? variables.everySecret : variables.everyConfigMap)
@@ -101,11 +90,5 @@ spec:
     messageExpression: "'you may not get ' + variables.named[{{.}}] + ' in namespace ' + object.metadata.namespace + ', and so cannot grant it; ask for the verb get on it'"
 {{- end}}
 ---
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata:
-  name: secretgrants.fleethandshake.io
-spec:
-  policyName: secretgrants.fleethandshake.io
-  validationActions: [Deny]
+{{template "binding" "secretgrants"}}
 `))

@@ -20,33 +20,30 @@ const (
 
 // record writes down whom a change of a Bundle sends the Secret to, and whom it takes it from. Either Bundle may be nil.
 func (h *handler) record(v *view, before, after *fleet.Bundle) {
-	was, is := receivers(before), receivers(after)
-	why := newCluster
+	had, have := receivers(before), receivers(after)
+	send, why := without(have, had), newCluster
 	revision := bundle.DeliveryOf(after).Revision()
 	if revision != bundle.DeliveryOf(before).Revision() {
-		was, why = nil, newRevision
+		send, why = have, newRevision
 	}
-	send := without(is, was)
 	if len(send) > 0 {
 		e := h.entry(v, audit.Send, why)
 		e.Revision, e.TargetNamespace, e.Clusters = revision, after.Spec.DefaultNamespace, send
 		_, e.SourceVersion, _ = strings.Cut(h.memo(v.hs).seen.source, "/")
 		h.Audit.Record(e)
 	}
-	if back := without(receivers(before), is); len(back) > 0 {
+	if back := without(had, have); len(back) > 0 {
 		why := targetsChanged
 		switch {
 		case !v.hs.DeletionTimestamp.IsZero() && !v.revoked:
 			why = deleted
-		case v.revoked && v.problem == nil:
-			why = v1alpha1.ReasonNotGranted
 		case v.problem != nil:
 			why = v.problem.Reason
-		case slices.ContainsFunc(back, func(c string) bool { return v.refused[c] }):
+		case v.revoked, slices.ContainsFunc(back, func(c string) bool { return v.refused[c] }):
 			why = v1alpha1.ReasonNotGranted
 		}
 		decision := audit.Withdraw
-		if v.hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain && why == deleted && !v.revoked {
+		if v.hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain && why == deleted {
 			decision = audit.Retain
 		}
 		e := h.entry(v, decision, why)

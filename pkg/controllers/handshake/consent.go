@@ -75,8 +75,8 @@ func (h *handler) isRevoked(v *view, c *content) (bool, error) {
 	case c.source == sourceOf(v.hs):
 		return !c.within(v.grant.Keys), nil
 	}
-	d, never, err := h.consent(v, c.source, v.current)
-	return err == nil && (never || !d.Granted || anyOf(d.Refused, v.current) || !c.within(d.Keys)), err
+	denied, keys, err := h.wantsBack(v, c.source, v.current)
+	return denied || !c.within(keys), err
 }
 
 // isDenied says whether what a Bundle sends may not stay in all clusters that it is sent to.
@@ -85,17 +85,24 @@ func (h *handler) isDenied(v *view, b *fleet.Bundle) (bool, error) {
 	if h.KeepRevoked || source == "" {
 		return false, nil
 	}
-	d, never, err := h.consent(v, source, b)
-	return err == nil && (never || !d.Granted || anyOf(d.Refused, b)), err
+	denied, _, err := h.wantsBack(v, source, b)
+	return denied, err
 }
 
-// anyOf says whether a Bundle sends the Secret to one of these clusters.
-func anyOf(refused map[string]bool, b *fleet.Bundle) bool {
-	return len(refused) > 0 && slices.ContainsFunc(receivers(b), func(c string) bool { return refused[c] })
+// wantsBack says whether the owner of a Secret, given as namespace/name, wants it back from all or some of the clusters
+// that a Bundle sends it to. keys are those that may stay; nil stands for all.
+func (h *handler) wantsBack(v *view, source string, b *fleet.Bundle) (back bool, keys []string, err error) {
+	d, never, err := h.consent(v, source, b)
+	if err != nil {
+		return false, nil, err
+	}
+	refused := func(c string) bool { return d.Refused[c] }
+	return never || !d.Granted || slices.ContainsFunc(receivers(b), refused), d.Keys, nil
 }
 
 // letGoOfDenied withdraws the former Bundles whose Secret may not be sent any more.
 func (h *handler) letGoOfDenied(v *view) error {
+	v.denied = map[string]bool{}
 	for _, b := range v.formers {
 		denied, err := h.isDenied(v, b)
 		if err != nil {
@@ -104,14 +111,9 @@ func (h *handler) letGoOfDenied(v *view) error {
 		if !denied {
 			continue
 		}
-		done, err := h.letGo(v, b)
-		if err != nil {
+		if v.denied[b.Name], err = h.letGo(v, b); err != nil {
 			return err
 		}
-		if v.letGo == nil {
-			v.letGo = map[string]bool{}
-		}
-		v.letGo[b.Name] = done
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 func (h *handler) moveOut(v *view) error {
 	keep := []string{v.current.Name}
 	for _, b := range v.formers {
-		done, denied := v.letGo[b.Name]
+		done, denied := v.denied[b.Name]
 		if !denied && !v.hs.Spec.Paused {
 			var err error
 			if done, err = h.empty(v, b); err != nil {

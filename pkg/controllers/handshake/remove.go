@@ -83,12 +83,12 @@ func (h *handler) remove(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake,
 	if v.revoked, err = h.isDenied(v, v.current); err != nil {
 		return hs, err
 	}
+	values := h.sealNothing
 	if hs.Spec.DeletionPolicy == v1alpha1.DeletionRetain && !v.revoked {
 		// The clusters are told to keep their copy when the Bundle goes.
-		err = h.withdraw(v, h.sentLast)
-	} else {
-		err = h.withdraw(v, h.sealNothing)
+		values = h.sentLast
 	}
+	err = h.withdraw(v, values)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		log.Info("handshake released: its namespace is being deleted")
 		return h.release(hs)

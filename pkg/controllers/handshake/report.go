@@ -20,8 +20,7 @@ const statusInterval = time.Second
 // report says what there is to say of a handshake: status, events, metrics, log. It also sees to it that the handshake
 // is looked at again when time alone changes something.
 func (h *handler) report(v *view) (*v1alpha1.FleetHandshake, error) {
-	m := h.memo(v.hs)
-	last := m.last
+	last := h.memo(v.hs).last
 	if last == nil {
 		last = &syncstatus.Result{Status: v.hs.Status, Rows: v.hs.Status.Clusters}
 	}
@@ -127,8 +126,7 @@ func (h *handler) writeStatus(hs *v1alpha1.FleetHandshake, status v1alpha1.Fleet
 	if equality.Semantic.DeepEqual(hs.Status, status) {
 		return hs, nil
 	}
-	m := h.memo(hs)
-	if wait := statusInterval - time.Since(m.statusAt); wait > 0 {
+	if wait := statusInterval - time.Since(h.memo(hs).statusAt); wait > 0 {
 		h.Handshakes.EnqueueAfter(hs.Namespace, hs.Name, wait)
 		return hs, nil
 	}

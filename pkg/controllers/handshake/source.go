@@ -50,7 +50,6 @@ func (h *handler) seal(v *view) (*content, *syncstatus.Problem, error) {
 		return nil, problem, err
 	}
 	var sealed bundle.Sealed
-	// Not a byte of the source is read before this.
 	source, err := h.Secrets.Get(h.ctx, bundle.SourceNamespace(hs), hs.Spec.SecretName)
 	h.metrics.read(err)
 	switch {

@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,8 +35,8 @@ type view struct {
 	grant   grant.Decision
 	never   bool
 	refused map[string]bool
-	// letGo has the formers whose Secret may not be sent any more, and whether no cluster is left.
-	letGo map[string]bool
+	// denied has the formers whose Secret may not be sent any more, and whether no cluster is left.
+	denied map[string]bool
 	// revoked is true when the copies have to go because the consent to send the Secret has.
 	revoked bool
 	// threshold is the WithdrawalThreshold of the Bundle.
@@ -61,8 +62,8 @@ func (h *handler) sync(hs *v1alpha1.FleetHandshake) (*v1alpha1.FleetHandshake, e
 	if err := h.feed(v); err != nil {
 		return hs, err
 	}
-	var failed error
-	if failed = h.deliver(v); failed != nil {
+	failed := h.deliver(v)
+	if failed != nil {
 		if v.problem = writeRefused(hs, failed); v.problem == nil {
 			return hs, failed
 		}
@@ -87,13 +88,11 @@ func (h *handler) gather(hs *v1alpha1.FleetHandshake) (*view, error) {
 	if v.matched, err = target.Match(hs.Spec.Targets, v.clusters, v.groups); err != nil {
 		v.problem = invalid(v1alpha1.ReasonInvalidTarget, "spec.targets", err)
 	}
-	current, taken, err := h.currentBundle(hs)
-	if err != nil {
+	var taken *syncstatus.Problem
+	if v.current, taken, err = h.currentBundle(hs); err != nil {
 		return nil, err
 	}
-	if v.current = current; v.problem == nil {
-		v.problem = taken
-	}
+	v.problem = cmp.Or(v.problem, taken)
 	if v.formers, err = h.bundles(hs, bundle.NameFor(hs)); err != nil {
 		return nil, err
 	}
@@ -159,26 +158,26 @@ func (h *handler) deliver(v *view) error {
 	return errors.Join(h.confirmationUsed(v), h.moveOut(v))
 }
 
-// toSend is what is to be sent. With a problem it is what was sent before; nil when there is none.
+// toSend is what is to be sent. With a problem it is what was sent before; nil when there is none. The source is read only
+// when nothing forbids it.
 func (h *handler) toSend(v *view) (*content, *syncstatus.Problem, error) {
-	if problem := h.forbidden(v); problem != nil {
-		v.problem = problem
-	}
+	problem := cmp.Or(h.forbidden(v), v.problem)
 	switch {
-	case v.problem == nil:
+	case problem == nil:
 		return h.seal(v)
 	case v.current == nil:
-		return nil, v.problem, nil
+		return nil, problem, nil
 	}
 	c, taken, err := h.sentLast(v)
 	if taken != nil {
 		// The values Secret is foreign; the Bundle still says what it has sent.
 		c = contentOf(v.current)
 	}
-	return c, v.problem, err
+	return c, problem, err
 }
 
-// keepers are the clusters of matched that the Bundle sends the Secret to, but for the refused ones.
+// keepers are the clusters of matched that the Bundle names, but for the refused ones. One that was told to remove its copy
+// gets it again only when the Secret is granted.
 func (v *view) keepers() []*fleet.Cluster {
 	targets := bundle.TargetsOf(v.current)
 	return slices.DeleteFunc(slices.Clone(v.matched), func(c *fleet.Cluster) bool {
@@ -214,12 +213,10 @@ func (h *handler) clear(v *view) error {
 			return err
 		}
 		if !v.outcome.Done {
-			keep = append(keep, v.current.Name)
+			return h.deleteAll(v, append(keep, v.current.Name)...)
 		}
 	}
-	if v.current != nil && !slices.Contains(keep, v.current.Name) {
-		v.current = nil
-	}
+	v.current = nil
 	return h.deleteAll(v, keep...)
 }
 
