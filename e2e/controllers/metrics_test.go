@@ -34,7 +34,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestMetrics holds what /metrics shows against docs/metrics.md and the queries in docs/operations.
+// TestMetrics holds what /metrics shows against docs/metrics.md and the queries in charts/fleet-handshake/files.
 func TestMetrics(t *testing.T) {
 	ctx := context.Background()
 	address := freeAddress(t)
@@ -282,7 +282,7 @@ type rule struct {
 	Labels, Annotations map[string]string
 }
 
-// alerts are the rules of docs/operations/alerts.yaml.
+// alerts are the rules of charts/fleet-handshake/files/alerts.yaml.
 func alerts(t *testing.T) []rule {
 	t.Helper()
 	var object struct {
@@ -290,7 +290,7 @@ func alerts(t *testing.T) []rule {
 			Groups []struct{ Rules []rule }
 		}
 	}
-	require.NoError(t, yaml.Unmarshal([]byte(read(t, "docs", "operations", "alerts.yaml")), &object))
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, "charts", "fleet-handshake", "files", "alerts.yaml")), &object))
 	var found []rule
 	for _, group := range object.Spec.Groups {
 		found = append(found, group.Rules...)
@@ -299,10 +299,10 @@ func alerts(t *testing.T) []rule {
 	return found
 }
 
-// dashboard are the expressions of docs/operations/dashboard.json.
+// dashboard are the expressions of charts/fleet-handshake/files/dashboard.json.
 func dashboard(t *testing.T) []string {
 	var content any
-	require.NoError(t, json.Unmarshal([]byte(read(t, "docs", "operations", "dashboard.json")), &content))
+	require.NoError(t, json.Unmarshal([]byte(read(t, "charts", "fleet-handshake", "files", "dashboard.json")), &content))
 	var found []string
 	variable := regexp.MustCompile(`^label_values\((.+), (\w+)\)$`)
 	var walk func(any)

@@ -464,7 +464,7 @@ func (s *storm) place(t *testing.T) {
 		_, err := hub.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 		require.NoError(t, err)
 	}
-	// As charts/fleet-handshake/rbac/bindings.yaml does it for fleet-default.
+	// As the chart does it for fleet-default.
 	_, err := hub.RbacV1().RoleBindings(stormWorkspace).Create(ctx, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "fleet-handshake"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "fleet-handshake-workspace"},

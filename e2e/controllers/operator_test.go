@@ -67,7 +67,7 @@ func TestTheOperatorSaysWhyItCannotStart(t *testing.T) {
 	require.ErrorContains(t, start(func(o *operator.Options) { o.LeaderElect, o.Namespace = true, "nowhere" }), "create it with kubectl create namespace nowhere")
 
 	remove("fleethandshakes.fleethandshake.io")
-	require.ErrorContains(t, start(), "install it with kubectl apply --server-side -f crds/")
+	require.ErrorContains(t, start(), "install the chart fleet-handshake-crd")
 
 	old, err := crds.CustomResourceDefinitions().Get(ctx, "bundles.fleet.cattle.io", metav1.GetOptions{})
 	require.NoError(t, err)

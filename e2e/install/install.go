@@ -1,14 +1,16 @@
-// Package install puts onto a hub what the operator needs, as an administrator would: the definitions, the admission
-// policies and the roles. The operator then runs with these rights and no others.
+// Package install puts onto a hub what the operator needs, as an administrator would: the Helm charts. The operator then
+// runs with the rights of the chart and no others.
 package install
 
 import (
 	"context"
-	"path/filepath"
+	"fmt"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 )
 
@@ -23,9 +25,12 @@ type Hub struct {
 	Kubeconfig string
 }
 
+// needNodes are the kinds of the chart that do nothing on a hub without nodes: there the operator is a process.
+var needNodes = sets.New("Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service")
+
 // On prepares a hub. The namespaces of Fleet are made when they are not there.
 func On(ctx context.Context, cluster *lab.Cluster) (*Hub, error) {
-	root, err := lab.Root()
+	charts, err := rendered(ctx, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +45,7 @@ func On(ctx context.Context, cluster *lab.Cluster) (*Hub, error) {
 	if err := cluster.ApplyObjects(ctx, namespaces...); err != nil {
 		return nil, err
 	}
-	if err := cluster.Apply(ctx, filepath.Join(root, "crds"), filepath.Join(root, "charts", "fleet-handshake", "rbac")); err != nil {
+	if err := cluster.ApplyObjects(ctx, charts...); err != nil {
 		return nil, err
 	}
 	h := &Hub{}
@@ -51,4 +56,33 @@ func On(ctx context.Context, cluster *lab.Cluster) (*Hub, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// rendered are the objects of both charts, without those that need nodes.
+func rendered(ctx context.Context, cluster *lab.Cluster) ([]*unstructured.Unstructured, error) {
+	client, err := discovery.NewDiscoveryClientForConfig(cluster.Config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for cluster %s: %w", cluster.Name, err)
+	}
+	version, err := client.ServerVersion()
+	if err != nil {
+		return nil, fmt.Errorf("asking cluster %s for its version: %w", cluster.Name, err)
+	}
+	var out []*unstructured.Unstructured
+	for _, chart := range []string{DefinitionsChart, Chart} {
+		content, err := Template(ctx, chart, version.GitVersion)
+		if err != nil {
+			return nil, err
+		}
+		objects, err := Objects(content)
+		if err != nil {
+			return nil, err
+		}
+		for _, object := range objects {
+			if !needNodes.Has(object.GetKind()) {
+				out = append(out, object)
+			}
+		}
+	}
+	return out, nil
 }

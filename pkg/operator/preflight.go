@@ -34,7 +34,7 @@ func preflight(ctx context.Context, crds apiextensionsclient.CustomResourceDefin
 	}
 	for _, resource := range []string{"fleethandshakes", "secretgrants"} {
 		if _, err := get(resource, v1alpha1.SchemeGroupVersion.Group); apierrors.IsNotFound(err) {
-			return fmt.Errorf("the CustomResourceDefinition %s.%s is missing: install it with kubectl apply --server-side -f crds/", resource, v1alpha1.SchemeGroupVersion.Group)
+			return fmt.Errorf("the CustomResourceDefinition %s.%s is missing: install the chart fleet-handshake-crd", resource, v1alpha1.SchemeGroupVersion.Group)
 		} else if err != nil {
 			return fmt.Errorf("looking for our CustomResourceDefinitions: %w", err)
 		}

@@ -35,7 +35,7 @@ func (g group) build(ctx context.Context, progress io.Writer, module, folder str
 	}
 	defer os.RemoveAll(unfinished) //nolint:errcheck // a leftover is harmless and named as such
 
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", g.ldflags, "-o", unfinished + "/"}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", g.ldflags, "-tags", g.tags, "-o", unfinished + "/"}
 	for _, p := range programs {
 		args = append(args, p.path)
 	}

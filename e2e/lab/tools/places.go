@@ -50,11 +50,6 @@ func isOurs(gomod string) bool {
 	return false
 }
 
-// moduleFolder is the folder of a pinned module.
-func moduleFolder(root, group string) string {
-	return filepath.Join(root, "e2e", "lab", "tools", group)
-}
-
 // FleetFolder returns the folder of Fleet's own source, at the version the
 // programs are built from, for the sake of its charts.
 func FleetFolder(ctx context.Context) (string, error) {
@@ -62,7 +57,7 @@ func FleetFolder(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	module := moduleFolder(root, "fleet")
+	module := filepath.Join(root, "e2e", "lab", "tools", "fleet")
 	list := []string{"list", "-m", "-f", "{{.Dir}}", fleetModule}
 	dir, err := runGo(ctx, module, list...)
 	if err == nil && dir == "" {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,8 +28,20 @@ const (
 	Etcd                  Name = "etcd"
 	KubeAPIServer         Name = "kube-apiserver"
 	KubeControllerManager Name = "kube-controller-manager"
+	KubeScheduler         Name = "kube-scheduler"
+	Kubelet               Name = "kubelet"
 	FleetController       Name = "fleetcontroller"
 	FleetAgent            Name = "fleetagent"
+	FleetCLI              Name = "fleet"
+	Containerd            Name = "containerd"
+	ContainerdShim        Name = "containerd-shim-runc-v2"
+	Ctr                   Name = "ctr"
+	BridgePlugin          Name = "bridge"
+	HostLocalPlugin       Name = "host-local"
+	Node                  Name = "node"
+	Pause                 Name = "pause"
+	Helm                  Name = "helm"
+	Package               Name = "package"
 )
 
 // CacheEnv names the environment variable that moves the cache; without it,
@@ -40,10 +53,12 @@ type Paths map[Name]string
 
 // group is a set of programs that come from one pinned module.
 type group struct {
-	// folder of the module, beside this file
+	// folder of the module, from the root of the repository
 	folder string
 	// ldflags for the Go linker
 	ldflags string
+	// tags for the Go compiler
+	tags string
 	// about says how long the first build takes on two cores
 	about string
 	// packages to build, in the order they are spoken of
@@ -65,7 +80,7 @@ const kubernetesVersion = "v1.36.3"
 // groups lists everything that can be built.
 var groups = []group{
 	{
-		folder: "kubernetes",
+		folder: "e2e/lab/tools/kubernetes",
 		ldflags: "-s -w" +
 			" -X k8s.io/component-base/version.gitVersion=" + kubernetesVersion +
 			" -X k8s.io/component-base/version.gitMajor=1" +
@@ -74,17 +89,47 @@ var groups = []group{
 		packages: []program{
 			{KubeAPIServer, "k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"},
 			{KubeControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"},
+			{KubeScheduler, "k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"},
+			{Kubelet, "k8s.io/kubernetes/cmd/kubelet", "kubelet"},
 			{Etcd, "go.etcd.io/etcd/server/v3", "server"},
 		},
 	},
 	{
-		folder:  "fleet",
+		folder:  "e2e/lab/tools/fleet",
 		ldflags: "-s -w",
 		about:   "4 minutes",
 		packages: []program{
 			{FleetController, "github.com/rancher/fleet/cmd/fleetcontroller", "fleetcontroller"},
 			{FleetAgent, "github.com/rancher/fleet/cmd/fleetagent", "fleetagent"},
+			{FleetCLI, "github.com/rancher/fleet/cmd/fleetcli", "fleetcli"},
 		},
+	},
+	{
+		folder:  "e2e/lab/tools/node",
+		ldflags: "-s -w",
+		tags:    "no_btrfs,no_zfs,no_devmapper",
+		about:   "4 minutes",
+		packages: []program{
+			{Containerd, "github.com/containerd/containerd/v2/cmd/containerd", "containerd"},
+			{ContainerdShim, "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "containerd-shim-runc-v2"},
+			{Ctr, "github.com/containerd/containerd/v2/cmd/ctr", "ctr"},
+			{BridgePlugin, "github.com/containernetworking/plugins/plugins/main/bridge", "bridge"},
+			{HostLocalPlugin, "github.com/containernetworking/plugins/plugins/ipam/host-local", "host-local"},
+			{Node, Module + "/e2e/lab/tools/node", "node"},
+			{Pause, Module + "/e2e/lab/tools/node/pause", "pause"},
+		},
+	},
+	{
+		folder:   "e2e/lab/tools/charts",
+		ldflags:  "-s -w",
+		about:    "2 minutes",
+		packages: []program{{Helm, "helm.sh/helm/v3/cmd/helm", "helm"}},
+	},
+	{
+		folder:   "scripts/tools/package",
+		ldflags:  "-s -w",
+		about:    "1 minute",
+		packages: []program{{Package, Module + "/scripts/tools/package", "package"}},
 	},
 }
 
@@ -111,7 +156,7 @@ func Ensure(ctx context.Context, progress io.Writer, names ...Name) (Paths, erro
 		if err != nil {
 			return nil, err
 		}
-		if err := g.ensure(ctx, progress, moduleFolder(root, g.folder), folder, wanted); err != nil {
+		if err := g.ensure(ctx, progress, filepath.Join(root, g.folder), folder, wanted); err != nil {
 			return nil, err
 		}
 		for _, p := range wanted {
@@ -154,15 +199,20 @@ func (g group) cacheFolder(root string) (string, error) {
 	}
 
 	hash := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum"} {
-		content, err := os.ReadFile(filepath.Join(moduleFolder(root, g.folder), file))
-		if err != nil {
-			return "", fmt.Errorf("reading the pinned module of %s: %w", g.folder, err)
+	module := os.DirFS(filepath.Join(root, g.folder))
+	err = fs.WalkDir(module, ".", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
 		}
+		content, err := fs.ReadFile(module, file)
 		hash.Write(content)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("reading the pinned module of %s: %w", g.folder, err)
 	}
-	hash.Write([]byte(g.ldflags))
-	return filepath.Join(base, "tools", g.folder+"-"+hex.EncodeToString(hash.Sum(nil))[:12]), nil
+	hash.Write([]byte(g.ldflags + g.tags))
+	return filepath.Join(base, "tools", filepath.Base(g.folder)+"-"+hex.EncodeToString(hash.Sum(nil))[:12]), nil
 }
 
 // ensure builds what is missing in folder.

@@ -134,7 +134,7 @@ func TestRootIsFoundFromAPinnedModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Chdir(moduleFolder(root, "fleet"))
+	t.Chdir(filepath.Join(root, "e2e", "lab", "tools", "fleet"))
 
 	again, err := Root()
 	if err != nil || again != root {
@@ -154,7 +154,7 @@ func TestVersionsAreThePinnedOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.ReadFile(filepath.Join(moduleFolder(root, "kubernetes"), "go.mod"))
+	content, err := os.ReadFile(filepath.Join(filepath.Join(root, "e2e", "lab", "tools", "kubernetes"), "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}

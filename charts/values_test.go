@@ -1,0 +1,282 @@
+package charts
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/install"
+	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// TestWrongValuesAreRefused holds the words that an administrator sees.
+func TestWrongValuesAreRefused(t *testing.T) {
+	for _, c := range []struct{ set, words string }{
+		{"stuckAfter=10 minutes", "at '/stuckAfter': value must be 'a time with its unit, such as 45s, 10m or 1h30m'"},
+		{"stuckAfter=-10m", "at '/stuckAfter': value must be 'a time with its unit, such as 45s, 10m or 1h30m'"},
+		{"stuckAfter=0s", "at '/stuckAfter': value must be 'a time longer than 0s, such as 10m'"},
+		{"stuckAfter=0h0m", "at '/stuckAfter': value must be 'a time longer than 0s, such as 10m'"},
+		{"stuckAfter=null", "missing property 'stuckAfter'"},
+		{"offlineAfter=45", "at '/offlineAfter': got number, want string"},
+		{"missingGrace=1d", "at '/missingGrace': value must be 'a time with its unit, such as 45s, 10m or 1h30m'"},
+		{"workspaces=fleet-default", "at '/workspaces': got string, want array"},
+		{"workspaces={Fleet_Default}", "at '/workspaces/0': value must be 'the name of a namespace, such as fleet-default'"},
+		{"workspaces={fleet-default,}", "at '/workspaces/1': value must be 'the name of a namespace, such as fleet-default'"},
+		{"workspaces={a,b,a}", "at '/workspaces': items at 0 and 2 are equal"},
+		{"sourceNamespaces={" + strings.Repeat("a", 64) + "}", "at '/sourceNamespaces/0': value must be 'the name of a namespace, such as fleet-default'"},
+		{"sourceNamespaces={*}", "at '/sourceNamespaces/0': value must be 'the name of a namespace, such as fleet-default'"},
+		{"fleetNamespace=", "at '/fleetNamespace': value must be 'the name of a namespace, such as fleet-default'"},
+		{"revokedGrants=keep", "at '/revokedGrants': value must be one of 'Remove', 'Keep'"},
+		{"withdrawalThreshold=101", "at '/withdrawalThreshold': maximum: got 101, want 100"},
+		{"withdrawalThreshold=50%", "at '/withdrawalThreshold': got string, want integer"},
+		{"workers=0", "at '/workers': minimum: got 0, want 1"},
+		{"replicas=-1", "at '/replicas': minimum: got -1, want 0"},
+		{"log.level=verbose", "at '/log/level': value must be one of 'panic', 'fatal', 'error', 'warning', 'info', 'debug', 'trace'"},
+		{"log.audit=/var/log/audit.log", "at '/log/audit': value must be one of 'log', 'stdout'"},
+		{"workspace={fleet-default}", "additional properties 'workspace' not allowed"},
+		{"image.pullpolicy=Always", "at '/image': additional properties 'pullpolicy' not allowed"},
+		{"image.repository=example.com/operator:v1", "at '/image/repository': value must be 'a repository without a tag, such as fleet-handshake/fleet-handshake'"},
+		{"image.tag=v1 beta", "at '/image/tag': value must be 'a tag such as v0.1.0, or empty'"},
+		{"global.cattle.systemDefaultRegistry=https://registry.example.com", "at '/global/cattle/systemDefaultRegistry': value must be 'a registry without https://, such as registry.example.com:5000, or empty'"},
+		{"extraEnv[0].name=FLEET_HANDSHAKE_WORKERS", "at '/extraEnv/0/name': value must be 'a variable that does not begin with FLEET_HANDSHAKE_: the flags of the chart win over those'"},
+		{"imagePullSecrets[0].secret=x", "at '/imagePullSecrets/0': additional properties 'secret' not allowed"},
+		{"labels.team=1", "at '/labels/team': got number, want string"},
+		{"networkPolicy.apiServerPorts={70000}", "at '/networkPolicy/apiServerPorts/0': maximum: got 70,000, want 65,535"},
+		{"metrics.serviceMonitor.enabled=yes", "at '/metrics/serviceMonitor/enabled': got string, want boolean"},
+		{"metrics.serviceMonitor.interval=30 seconds", "at '/metrics/serviceMonitor/interval': value must be 'a time of Prometheus such as 30s, or empty'"},
+	} {
+		t.Run(c.set, func(t *testing.T) {
+			_, err := install.Template(context.Background(), install.Chart, newest, "--set="+c.set)
+			require.ErrorContains(t, err, c.words)
+		})
+	}
+}
+
+func TestUnusualValuesAreTaken(t *testing.T) {
+	for _, set := range []string{
+		"offlineAfter=1h30m0.5s", "missingGrace=0s", "workspaces={a}", "image.tag=v1@sha256:" + strings.Repeat("a", 64),
+		"image.repository=registry.example.com:5000/a/b_c", "global.cattle.systemDefaultRegistry=registry.example.com/proxy/docker.io",
+		"global.cattle.clusterId=local", "replicas=0", "resources=null", "affinity=null", "nodeSelector=null", "podSecurityContext=null",
+	} {
+		_, err := install.Template(context.Background(), install.Chart, newest, "--set="+set)
+		require.NoError(t, err, set)
+	}
+}
+
+// TestEveryValueIsInTheSchemaAndInTheReadme also looks for what the schema has and values.yaml has not.
+func TestEveryValueIsInTheSchemaAndInTheReadme(t *testing.T) {
+	inReadme := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| \\w+ \\| .+ \\| (.*) \\|$")
+	content, err := os.ReadFile("fleet-handshake/README.md")
+	require.NoError(t, err)
+	described := map[string]bool{}
+	for _, row := range inReadme.FindAllStringSubmatch(string(content), -1) {
+		described[row[1]] = row[2] != ""
+	}
+	require.NotEmpty(t, described)
+
+	defaults, properties := values(t), schema(t)
+	for path := range described {
+		_, found := lookup(defaults, path)
+		assert.True(t, found, "README.md has %s, and values.yaml has not: run make generate", path)
+	}
+	covered := func(path string) bool {
+		for parent := path; parent != ""; parent = path[:max(0, strings.LastIndex(parent, "."))] {
+			if described[parent] {
+				return true
+			}
+		}
+		return false
+	}
+	for _, path := range leaves(defaults, "") {
+		assert.True(t, covered(path), "README.md does not describe %s: write a comment in values.yaml, and run make generate", path)
+	}
+	// What Rancher writes, and no administrator.
+	written := []string{"global.cattle.imagePullSecrets"}
+	var walk func(path string, node property)
+	walk = func(path string, node property) {
+		assert.True(t, path == "" || node.Description != "" || len(node.Properties) > 0, "values.schema.json does not describe %s", path)
+		for name, child := range node.Properties {
+			below := strings.TrimPrefix(path+"."+name, ".")
+			// Objects of Kubernetes are only begun.
+			if _, found := lookup(defaults, below); !found && !slices.Contains(written, below) && node.closed() && !kubernetesOwn(path) {
+				t.Errorf("values.schema.json has %s, and values.yaml has not", below)
+			}
+			walk(below, child)
+		}
+		if len(node.Properties) == 0 || kubernetesOwn(path) {
+			return
+		}
+		if object, ok := at(defaults, path).(map[string]any); ok {
+			for name := range object {
+				assert.Contains(t, node.Properties, name, "values.schema.json does not have %s.%s", path, name)
+			}
+		}
+	}
+	walk("", properties)
+}
+
+// TestEveryFlagHasAValue compares the flags of the operator with those that the chart sets, and their defaults.
+func TestEveryFlagHasAValue(t *testing.T) {
+	without := map[string]string{
+		"help":           "prints the flags",
+		"version":        "prints the version",
+		"kubeconfig":     "a Pod has a service account",
+		"namespace":      "is that of the release",
+		"leader-elect":   "is on: an upgrade runs two replicas for a moment",
+		"listen-address": "is the port of the probes and of the Service",
+	}
+	flags := map[string]struct{ set, want string }{
+		"workspaces":           {"workspaces={a,b}", "a,b"},
+		"source-namespaces":    {"sourceNamespaces={a,b}", "a,b"},
+		"fleet-namespace":      {"fleetNamespace=elsewhere", "elsewhere"},
+		"revoked-grants":       {"revokedGrants=Keep", "Keep"},
+		"offline-after":        {"offlineAfter=45m", "45m"},
+		"stuck-after":          {"stuckAfter=45m", "45m"},
+		"missing-grace":        {"missingGrace=45m", "45m"},
+		"withdrawal-threshold": {"withdrawalThreshold=7", "7"},
+		"workers":              {"workers=7", "7"},
+		"audit-log":            {"log.audit=stdout", "-"},
+		"log-level":            {"log.level=trace", "trace"},
+		"log-format":           {"log.format=json", "json"},
+	}
+	binary := filepath.Join(t.TempDir(), "fleet-handshake")
+	out, err := exec.Command("go", "build", "-o", binary, "../cmd/fleet-handshake").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	help, err := exec.Command(binary, "--help").CombinedOutput()
+	require.NoError(t, err, "%s", help)
+	found := regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`).FindAllStringSubmatch(string(help), -1)
+	require.Greater(t, len(found), len(without))
+	for _, match := range found {
+		_, has := flags[match[1]]
+		assert.True(t, has || without[match[1]] != "", "the chart has no value for --%s: add one, or say in this test why not", match[1])
+	}
+
+	defaults := arguments(t)
+	for name, flag := range flags {
+		assert.Contains(t, string(help), "--"+name)
+		assert.Contains(t, defaults, name)
+		got := arguments(t, "--set="+flag.set)
+		assert.Equal(t, flag.want, got[name], "--%s with %s", name, flag.set)
+		assert.NotEqual(t, got[name], defaults[name], "choose another value than the default of --%s", name)
+		all := make([]string, 0, len(got))
+		for argument, value := range got {
+			all = append(all, "--"+argument+"="+value)
+		}
+		out, err := exec.Command(binary, append(all, "--version")...).CombinedOutput()
+		require.NoError(t, err, "the operator does not take %v: %s", all, out)
+	}
+
+	own := operator.Defaults()
+	for name, want := range map[string]string{
+		"listen-address": own.ListenAddress, "leader-elect": strconv.FormatBool(own.LeaderElect), "workers": strconv.Itoa(own.Workers),
+		"workspaces": strings.Join(own.Workspaces, ","), "source-namespaces": strings.Join(own.SourceNamespaces, ","),
+		"revoked-grants": own.RevokedGrants, "audit-log": own.AuditLog, "fleet-namespace": own.FleetNamespace,
+		"offline-after": own.OfflineAfter.String(), "withdrawal-threshold": strconv.Itoa(own.WithdrawalThreshold),
+		"stuck-after": strings.TrimSuffix(own.StuckAfter.String(), "0s"), "missing-grace": strings.TrimSuffix(own.MissingGrace.String(), "0s"),
+		"log-level": "info", "log-format": "text", "namespace": own.Namespace,
+	} {
+		assert.Equal(t, want, defaults[name], "the default of --%s", name)
+		delete(defaults, name)
+	}
+	assert.Empty(t, defaults, "flags whose default nobody compares")
+}
+
+// arguments are the flags of the rendered Deployment.
+func arguments(t *testing.T, args ...string) map[string]string {
+	t.Helper()
+	deployment := appsv1.Deployment{}
+	require.NoError(t, yaml.Unmarshal(render(t, install.Chart, newest, append(args, "--show-only=templates/deployment.yaml")...), &deployment))
+	out := map[string]string{}
+	for _, argument := range deployment.Spec.Template.Spec.Containers[0].Args {
+		name, value, ok := strings.Cut(strings.TrimPrefix(argument, "--"), "=")
+		require.True(t, ok, argument)
+		out[name] = value
+	}
+	return out
+}
+
+// property is a part of values.schema.json.
+type property struct {
+	Description          string              `json:"description"`
+	Enum                 []string            `json:"enum"`
+	Minimum              *float64            `json:"minimum"`
+	Maximum              *float64            `json:"maximum"`
+	Properties           map[string]property `json:"properties"`
+	AdditionalProperties any                 `json:"additionalProperties"`
+}
+
+// closed says whether unknown keys are refused.
+func (p property) closed() bool { return p.AdditionalProperties == false }
+
+// kubernetesOwn says whether a value is a part of an object of Kubernetes.
+func kubernetesOwn(path string) bool {
+	return path == "resources" || path == "affinity" || strings.HasSuffix(path, "ecurityContext")
+}
+
+func schema(t *testing.T) property {
+	t.Helper()
+	content, err := os.ReadFile("fleet-handshake/values.schema.json")
+	require.NoError(t, err)
+	out := property{}
+	require.NoError(t, json.Unmarshal(content, &out))
+	require.NotEmpty(t, out.Properties)
+	return out
+}
+
+func values(t *testing.T) map[string]any {
+	t.Helper()
+	content, err := os.ReadFile("fleet-handshake/values.yaml")
+	require.NoError(t, err)
+	out := map[string]any{}
+	require.NoError(t, yaml.UnmarshalStrict(content, &out))
+	return out
+}
+
+// lookup is what is at a path with dots.
+func lookup(from map[string]any, path string) (any, bool) {
+	var node any = from
+	for key := range strings.SplitSeq(path, ".") {
+		object, ok := node.(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		if node, ok = object[key]; !ok {
+			return nil, false
+		}
+	}
+	return node, true
+}
+
+func at(from map[string]any, path string) any {
+	if path == "" {
+		return from
+	}
+	found, _ := lookup(from, path)
+	return found
+}
+
+// leaves are the paths of all values that are not objects with something in them.
+func leaves(from map[string]any, prefix string) []string {
+	var out []string
+	for key, value := range from {
+		path := strings.TrimPrefix(fmt.Sprintf("%s.%s", prefix, key), ".")
+		if object, ok := value.(map[string]any); ok && len(object) > 0 {
+			out = append(out, leaves(object, path)...)
+			continue
+		}
+		out = append(out, path)
+	}
+	return out
+}

@@ -1,0 +1,64 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// The charts. The definitions have to be there first.
+const (
+	DefinitionsChart = "fleet-handshake-crd"
+	Chart            = "fleet-handshake"
+)
+
+// Template is what Helm would install of a chart as a release of the same name, as YAML. It asks no cluster, so
+// kubeVersion says which Kubernetes it is for. The error has Helm's own words.
+func Template(ctx context.Context, chart, kubeVersion string, args ...string) ([]byte, error) {
+	root, err := lab.Root()
+	if err != nil {
+		return nil, err
+	}
+	programs, err := tools.Ensure(ctx, os.Stderr, tools.Helm)
+	if err != nil {
+		return nil, err
+	}
+	all := append([]string{"template", chart, filepath.Join(root, "charts", chart), "--namespace", Namespace, "--kube-version", kubeVersion}, args...)
+	cmd := exec.CommandContext(ctx, programs[tools.Helm], all...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("rendering the chart %s: %w: %s", chart, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}
+
+// Objects reads YAML documents. Empty ones are left out.
+func Objects(rendered []byte) ([]*unstructured.Unstructured, error) {
+	var objects []*unstructured.Unstructured
+	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(rendered), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(&object.Object)
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading a rendered chart: %w", err)
+		}
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+}
