@@ -30,8 +30,9 @@ type Cluster struct {
 	// at Metadata level.
 	AuditLog string
 
-	server string // the API server's URL
-	caPEM  []byte
+	server     string // the API server's URL
+	podAddress string // of the API server, for the pods of all clusters
+	caPEM      []byte
 }
 
 // pkiDir is where the cluster's certificates are.
@@ -39,10 +40,12 @@ func (c *Cluster) pkiDir() string {
 	return filepath.Join(c.Dir, "pki")
 }
 
-// newCluster names a cluster's places; nothing is started.
-func newCluster(name, dir string) *Cluster {
+// newCluster names a cluster's places; nothing is started. The hub has the
+// number 0.
+func newCluster(number int, name, dir string) *Cluster {
 	return &Cluster{
 		Name:       name,
+		podAddress: fmt.Sprintf("10.95.0.%d", number+1),
 		Dir:        dir,
 		Kubeconfig: filepath.Join(dir, "admin.kubeconfig"),
 		AuditLog:   filepath.Join(dir, "audit.log"),
@@ -59,15 +62,16 @@ func (c *Cluster) User(name string, groups ...string) (cfg *rest.Config, kubecon
 		return nil, "", errors.New("signing a client certificate: the user has no name")
 	}
 	file := filepath.Join(c.Dir, "user-"+fileName(name)+".kubeconfig")
-	cfg, err = c.user(file, name, groups)
+	cfg, err = c.user(file, c.server, name, groups)
 	if err != nil {
 		return nil, "", err
 	}
 	return cfg, file, nil
 }
 
-// user signs a client certificate and writes the kubeconfig file.
-func (c *Cluster) user(file, name string, groups []string) (*rest.Config, error) {
+// user signs a client certificate and writes the kubeconfig file. The server is
+// the URL at which the user reaches the API server.
+func (c *Cluster) user(file, server, name string, groups []string) (*rest.Config, error) {
 	ca, err := loadAuthority(c.pkiDir())
 	if err != nil {
 		return nil, fmt.Errorf("reading the authority of cluster %s: %w", c.Name, err)
@@ -78,7 +82,7 @@ func (c *Cluster) user(file, name string, groups []string) (*rest.Config, error)
 	}
 	content, err := clientcmd.Write(clientcmdapi.Config{
 		Clusters: map[string]*clientcmdapi.Cluster{
-			c.Name: {Server: c.server, CertificateAuthorityData: c.caPEM},
+			c.Name: {Server: server, CertificateAuthorityData: c.caPEM},
 		},
 		AuthInfos: map[string]*clientcmdapi.AuthInfo{
 			name: {ClientCertificateData: pair.cert, ClientKeyData: pair.key},

@@ -29,6 +29,10 @@ const kubeControllers = "garbage-collector-controller,namespace-controller," +
 	"serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller," +
 	"clusterrole-aggregation-controller,resourcequota-controller"
 
+// nodeControllers are those that a cluster with a node needs beside them.
+const nodeControllers = ",deployment-controller,replicaset-controller,job-controller,disruption-controller," +
+	"node-lifecycle-controller,pod-garbage-collector-controller,endpointslice-controller,ttl-after-finished-controller"
+
 // auditPolicy logs who wrote what, and what the operator read, never what was
 // in it.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
@@ -47,6 +51,7 @@ type runner struct {
 	programs tools.Paths
 	lifetime time.Duration
 	detached bool
+	nodes    bool
 	ports    *ports
 }
 
@@ -67,7 +72,7 @@ func (r runner) start(c *Cluster, name string, program tools.Name, env, args []s
 // startControlPlane starts the cluster and waits until its API server is
 // ready. A port somebody else took in between makes it try again with others.
 func (r runner) startControlPlane(ctx context.Context, c *Cluster, controllerManager bool) error {
-	if err := newPKI(c.pkiDir(), c.Name); err != nil {
+	if err := newPKI(c.pkiDir(), c.Name, serviceAddress, c.podAddress); err != nil {
 		return fmt.Errorf("making certificates for cluster %s: %w", c.Name, err)
 	}
 	var err error
@@ -132,7 +137,7 @@ func (r runner) startServers(ctx context.Context, c *Cluster) error {
 		return err
 	}
 	c.EtcdURL, c.server = loopback("http", ports[0]), loopback("https", ports[1])
-	if c.Config, err = c.user(c.Kubeconfig, "admin", []string{"system:masters"}); err != nil {
+	if c.Config, err = c.user(c.Kubeconfig, c.server, "admin", []string{"system:masters"}); err != nil {
 		return err
 	}
 	etcd, err := r.startEtcd(ctx, c)
@@ -150,9 +155,13 @@ func (r runner) startControllerManager(c *Cluster) error {
 	if err != nil {
 		return err
 	}
+	controllers := kubeControllers
+	if r.nodes {
+		controllers += nodeControllers
+	}
 	_, err = r.start(c, controllerManagerProcess, tools.KubeControllerManager, nil, []string{
 		"--kubeconfig=" + kubeconfig,
-		"--controllers=" + kubeControllers,
+		"--controllers=" + controllers,
 		"--root-ca-file=" + filepath.Join(c.pkiDir(), caCertFile),
 		"--service-account-private-key-file=" + filepath.Join(c.pkiDir(), serviceAccountFile),
 		"--use-service-account-credentials",
@@ -198,8 +207,8 @@ func apiServerArgs(c *Cluster, auditPolicy, port string) []string {
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + pki(serviceAccountFile),
 		"--service-account-signing-key-file=" + pki(serviceAccountFile),
-		"--service-cluster-ip-range=10.96.0.0/16",
-		"--authorization-mode=RBAC",
+		"--service-cluster-ip-range=" + serviceSubnet,
+		"--authorization-mode=Node,RBAC",
 		"--endpoint-reconciler-type=none",
 		"--allow-privileged",
 		"--profiling=false",

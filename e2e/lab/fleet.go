@@ -134,7 +134,7 @@ func (c *Cluster) serviceAccount(name string) (*rest.Config, string, error) {
 // and then runs the agent that Fleet's Deployment cannot run without a node.
 func (l *Lab) register(ctx context.Context, downstream Downstream, cluster *Cluster) error {
 	begin := time.Now()
-	objects, err := registration(downstream, cluster)
+	objects, err := registration(downstream, cluster.Name, cluster.Kubeconfig)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,8 @@
 // Package lab runs real clusters without containers: etcd, a Kubernetes API
 // server and a controller manager per cluster as plain processes on loopback,
 // and on them Rancher Fleet's own controllers and agents, with Fleet's real
-// registration. There are no nodes, so no pod ever runs.
+// registration. There are no nodes, so no pod ever runs, but for labs with
+// Options.Nodes: there Fleet runs in pods.
 //
 // The programs are built from pinned Go modules by package tools. Every
 // process runs under a hard time limit and is recorded below the lab's folder,
@@ -48,6 +49,12 @@ type Options struct {
 	// Fleet runs Fleet and the downstream clusters. Without it there is only
 	// the hub's API server, which has Fleet's definitions.
 	Fleet bool
+	// Nodes gives each cluster a node. Fleet then runs in pods, installed with
+	// its own charts. NodesAvailable says whether this machine can.
+	Nodes bool
+	// Publish lists addresses on this machine's loopback, host:port, that pods
+	// reach at PublishedHost and the same port.
+	Publish []string
 	// ControllerManager runs the hub's controller manager, for garbage
 	// collection and the removal of namespaces. With Fleet it always runs.
 	ControllerManager bool
@@ -74,6 +81,7 @@ type Lab struct {
 	Keep bool
 
 	fleet    bool
+	nodes    bool
 	runner   runner
 	progress *progress
 	// hubFleet are Fleet's processes on the hub, as far as this program
@@ -85,6 +93,12 @@ type Lab struct {
 // the working directory.
 func Root() (string, error) {
 	return tools.Root()
+}
+
+// Build builds the programs of a lab that are missing.
+func Build(ctx context.Context, options Options) error {
+	_, err := tools.Ensure(ctx, options.Progress, options.programs()...)
+	return err
 }
 
 // Start builds what is missing, starts a lab and waits until it is usable:
@@ -112,22 +126,24 @@ func Start(ctx context.Context, options Options) (*Lab, error) {
 	}
 	l := &Lab{
 		Dir:      dir,
-		Hub:      newCluster(HubName, filepath.Join(dir, HubName)),
+		Hub:      newCluster(0, HubName, filepath.Join(dir, HubName)),
 		Keep:     options.Keep,
 		fleet:    options.Fleet,
+		nodes:    options.Nodes,
 		progress: progress,
 		runner: runner{
 			programs: programs,
 			lifetime: options.Lifetime,
 			detached: options.Detached,
+			nodes:    options.Nodes,
 			ports:    &ports{},
 		},
 	}
 	if l.runner.lifetime == 0 {
 		l.runner.lifetime = DefaultLifetime
 	}
-	for _, downstream := range options.Downstream {
-		l.Downstream = append(l.Downstream, newCluster(downstream.Name, filepath.Join(dir, downstream.Name)))
+	for i, downstream := range options.Downstream {
+		l.Downstream = append(l.Downstream, newCluster(i+1, downstream.Name, filepath.Join(dir, downstream.Name)))
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -149,6 +165,11 @@ func (o Options) validate() error {
 	if !o.Fleet && (len(o.Downstream) > 0 || len(o.Groups) > 0) {
 		return errors.New("starting a lab: downstream clusters and groups need Fleet; set Options.Fleet")
 	}
+	if o.Nodes {
+		if err := NodesAvailable(); err != nil {
+			return fmt.Errorf("starting a lab: %w", err)
+		}
+	}
 	label := regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$`)
 	seen := map[string]bool{HubName: true}
 	for _, downstream := range o.Downstream {
@@ -166,17 +187,23 @@ func (o Options) validate() error {
 // programs lists what has to be built.
 func (o Options) programs() []tools.Name {
 	names := []tools.Name{tools.Etcd, tools.KubeAPIServer}
-	if o.Fleet || o.ControllerManager {
+	if o.Fleet || o.ControllerManager || o.Nodes {
 		names = append(names, tools.KubeControllerManager)
 	}
 	if o.Fleet {
 		names = append(names, tools.FleetController, tools.FleetAgent)
 	}
+	if o.Nodes {
+		names = append(names, tools.KubeScheduler, tools.Kubelet, tools.Containerd, tools.ContainerdShim, tools.Ctr,
+			tools.BridgePlugin, tools.HostLocalPlugin, tools.Node, tools.Pause, tools.Package)
+	}
+	if o.Fleet && o.Nodes {
+		names = append(names, tools.FleetCLI, tools.Helm)
+	}
 	return names
 }
 
-// start starts the clusters and Fleet. Each downstream cluster comes up beside
-// the hub and is registered as soon as both are ready.
+// start starts the clusters and Fleet.
 func (l *Lab) start(ctx context.Context, options Options) error {
 	begin := time.Now()
 	for _, cluster := range l.Clusters() {
@@ -185,6 +212,20 @@ func (l *Lab) start(ctx context.Context, options Options) error {
 		}
 	}
 
+	startParts := l.startProcesses
+	if options.Nodes {
+		startParts = l.startPods
+	}
+	if err := startParts(ctx, options); err != nil {
+		return err
+	}
+	l.progress.say("lab ready (%s)", since(begin))
+	return nil
+}
+
+// startProcesses runs Fleet as processes. Each downstream cluster comes up
+// beside the hub and is registered as soon as both are ready.
+func (l *Lab) startProcesses(ctx context.Context, options Options) error {
 	hubReady := make(chan struct{})
 	jobs := []func(context.Context) error{func(ctx context.Context) error {
 		if err := l.startCluster(ctx, l.Hub, options.Fleet || options.ControllerManager); err != nil {
@@ -210,11 +251,7 @@ func (l *Lab) start(ctx context.Context, options Options) error {
 			return l.register(ctx, downstream, cluster)
 		})
 	}
-	if err := parallel(ctx, jobs...); err != nil {
-		return err
-	}
-	l.progress.say("lab ready (%s)", since(begin))
-	return nil
+	return parallel(ctx, jobs...)
 }
 
 // startCluster starts one control plane.

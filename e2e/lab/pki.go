@@ -42,8 +42,9 @@ const (
 )
 
 // newPKI makes the authority, the API server's certificate and the service
-// account key of a cluster, and writes them to dir.
-func newPKI(dir, cluster string) error {
+// account key of a cluster, and writes them to dir. The API server has the
+// addresses beside that of this machine.
+func newPKI(dir, cluster string, addresses ...string) error {
 	key, err := newKey()
 	if err != nil {
 		return err
@@ -65,6 +66,9 @@ func newPKI(dir, cluster string) error {
 	serving := certificate(pkix.Name{CommonName: "kube-apiserver"})
 	serving.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	serving.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	for _, address := range addresses {
+		serving.IPAddresses = append(serving.IPAddresses, net.ParseIP(address))
+	}
 	serving.DNSNames = []string{"localhost"}
 	server, err := ca.sign(serving)
 	if err != nil {

@@ -28,6 +28,7 @@ var ErrNotRunning = errors.New("no lab is running")
 type state struct {
 	Ready    bool           `json:"ready"`
 	Fleet    bool           `json:"fleet"`
+	Nodes    bool           `json:"nodes"`
 	Detached bool           `json:"detached"`
 	Keep     bool           `json:"keep"`
 	Lifetime time.Duration  `json:"lifetime"`
@@ -108,6 +109,7 @@ func (l *Lab) save(ready bool) error {
 	s := state{
 		Ready:    ready,
 		Fleet:    l.fleet,
+		Nodes:    l.nodes,
 		Detached: l.runner.detached,
 		Keep:     l.Keep,
 		Lifetime: l.runner.lifetime,
@@ -159,9 +161,9 @@ func Open(ctx context.Context, dir string) (*Lab, error) {
 		return nil, fmt.Errorf("%w in %s: it was never started completely", ErrNotRunning, dir)
 	}
 
-	l := &Lab{Dir: dir, Keep: s.Keep, fleet: s.Fleet, progress: &progress{}}
-	for _, saved := range s.Clusters {
-		cluster := newCluster(saved.Name, filepath.Join(dir, saved.Name))
+	l := &Lab{Dir: dir, Keep: s.Keep, fleet: s.Fleet, nodes: s.Nodes, progress: &progress{}}
+	for i, saved := range s.Clusters {
+		cluster := newCluster(i, saved.Name, filepath.Join(dir, saved.Name))
 		cluster.server, cluster.EtcdURL = saved.Server, saved.EtcdURL
 		for _, name := range []string{etcdProcess, apiServerProcess} {
 			record, err := proc.Load(cluster.Dir, name)
@@ -182,11 +184,11 @@ func Open(ctx context.Context, dir string) (*Lab, error) {
 		l.Downstream = append(l.Downstream, cluster)
 	}
 
-	programs, err := tools.Ensure(ctx, nil, Options{Fleet: s.Fleet}.programs()...)
+	programs, err := tools.Ensure(ctx, nil, Options{Fleet: s.Fleet, Nodes: s.Nodes}.programs()...)
 	if err != nil {
 		return nil, err
 	}
-	l.runner = runner{programs: programs, lifetime: s.Lifetime, detached: s.Detached, ports: &ports{}}
+	l.runner = runner{programs: programs, lifetime: s.Lifetime, detached: s.Detached, nodes: s.Nodes, ports: &ports{}}
 	return l, nil
 }
 

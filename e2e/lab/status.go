@@ -57,8 +57,8 @@ func status(dir string, progress *progress) error {
 	default:
 		progress.say("%s: ready, %d processes run", dir, alive)
 	}
-	for _, cluster := range s.Clusters {
-		progress.say("  %s: %s", cluster.Name, newCluster(cluster.Name, filepath.Join(dir, cluster.Name)).Kubeconfig)
+	for i, cluster := range s.Clusters {
+		progress.say("  %s: %s", cluster.Name, newCluster(i, cluster.Name, filepath.Join(dir, cluster.Name)).Kubeconfig)
 		for _, line := range lines[cluster.Name] {
 			progress.say("%s", line)
 		}

@@ -15,15 +15,15 @@ import (
 	"syscall"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
-	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
 
 const usage = `usage:
-  lab build                                             build the programs that a lab needs, if they are not built yet
-  lab up [--dir DIR] [--downstream N] [--lifetime 4h]   start a hub and N clusters, if they do not run yet
-  lab down [--dir DIR]                                  end every lab in or below DIR and remove its data
-  lab status [--dir DIR]                                say what runs in or below DIR
+  lab build [--nodes]                                             build the programs that a lab needs, if they are not built yet
+  lab up [--dir DIR] [--downstream N] [--nodes] [--lifetime 4h]   start a hub and N clusters, if they do not run yet
+  lab down [--dir DIR]                                            end every lab in or below DIR and remove its data
+  lab status [--dir DIR]                                          say what runs in or below DIR
 
+--nodes gives each cluster a node, and runs Fleet in pods. It needs root, and runc.
 The default DIR is .lab in the repository; up uses .lab/default.
 `
 
@@ -60,6 +60,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("lab "+args[0], flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	dir := flags.String("dir", labs, "")
+	nodes := flags.Bool("nodes", false, "")
 	downstream, lifetime := 3, lab.DefaultLifetime
 	if args[0] == "up" {
 		*dir = filepath.Join(labs, "default")
@@ -75,8 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 	switch args[0] {
 	case "build":
-		_, err := tools.Ensure(ctx, out, tools.Etcd, tools.KubeAPIServer, tools.KubeControllerManager, tools.FleetController, tools.FleetAgent)
-		return err
+		return lab.Build(ctx, lab.Options{Fleet: true, Nodes: *nodes, Progress: out})
 	case "up":
 		_, groups := lab.Fleet3()
 		return up(ctx, out, root, lab.Options{
@@ -84,6 +84,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			Downstream: lab.Sites(downstream),
 			Groups:     groups,
 			Fleet:      true,
+			Nodes:      *nodes,
 			Lifetime:   lifetime,
 			Progress:   out,
 			Detached:   true,
