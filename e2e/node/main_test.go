@@ -1,0 +1,110 @@
+// Package node proves that Fleet Handshake can be installed as its documentation says: on clusters with real nodes, with
+// Fleet in pods, from the packaged charts and image, and from a GitRepo.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
+)
+
+// The versions that are packaged. The first is the one of the charts in this checkout.
+const (
+	version = "0.1.0"
+	newer   = "0.1.1"
+)
+
+const (
+	namespace = "fleet-handshake-system"
+	workspace = "fleet-default"
+	site      = "paris"
+)
+
+var (
+	world *lab.Lab
+	hub   *clients.Hub
+	paris *clients.Hub
+	// served has the chart repository and the Git repository.
+	served *web
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
+		fmt.Println("skipped: these tests start real nodes; set FLEET_HANDSHAKE_E2E=1, or run make test-install")
+		return
+	}
+	if err := lab.NodesAvailable(); err != nil {
+		fmt.Println("skipped: these tests start real nodes, and", err)
+		return
+	}
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	root, err := lab.Root()
+	if err != nil {
+		return 1, err
+	}
+	dist, err := os.MkdirTemp("", "fleet-handshake-dist-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dist) //nolint:errcheck // a folder that stays does no harm
+	for _, v := range []string{version, newer} {
+		if err := pack(ctx, root, dist, v); err != nil {
+			return 1, err
+		}
+	}
+	if served, err = serve(root, dist); err != nil {
+		return 1, err
+	}
+	defer served.stop()
+
+	world, err = lab.Start(ctx, lab.Options{
+		Dir: filepath.Join(root, ".lab", "node"), Downstream: lab.Sites(1), Fleet: true, Nodes: true,
+		Publish: []string{served.address}, Progress: os.Stdout, Lifetime: 30 * time.Minute,
+	})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, world.Stop()) }()
+	for _, v := range []string{version, newer} {
+		if err := world.ImportImage(ctx, world.Hub, filepath.Join(dist, "fleet-handshake-"+v+".oci.tar")); err != nil {
+			return 1, err
+		}
+	}
+	if hub, err = clients.New(world.Hub.Config); err != nil {
+		return 1, err
+	}
+	if paris, err = clients.New(world.Cluster(site).Config); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// pack makes what is released, with a version.
+func pack(ctx context.Context, root, dist, version string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "package"))
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "VERSION="+version, "DIST="+dist, "PLATFORMS=linux/"+runtime.GOARCH)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("packaging version %s: %w", version, err)
+	}
+	return nil
+}
