@@ -16,18 +16,15 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
 
-// fleetVersion is the one in tools/fleet/go.mod; the images bear it.
-const fleetVersion = "v0.16.0"
-
 // fleetImages are what Fleet's charts ask for.
 func (r runner) fleetImages() []image {
 	const user = "1000:1000" // as in Fleet's own images
 	return []image{
-		{name: "docker.io/rancher/fleet:" + fleetVersion, user: user, programs: map[string]string{
+		{name: "docker.io/rancher/fleet:" + tools.FleetVersion, user: user, programs: map[string]string{
 			"/usr/bin/fleetcontroller": r.programs[tools.FleetController],
 			"/usr/bin/fleet":           r.programs[tools.FleetCLI],
 		}},
-		{name: "docker.io/rancher/fleet-agent:" + fleetVersion, user: user, programs: map[string]string{
+		{name: "docker.io/rancher/fleet-agent:" + tools.FleetVersion, user: user, programs: map[string]string{
 			"/usr/bin/fleetagent": r.programs[tools.FleetAgent],
 		}},
 	}
@@ -89,8 +86,8 @@ func (l *Lab) installFleet(ctx context.Context, options Options) error {
 		return err
 	}
 	values, err := yaml.Marshal(map[string]any{
-		"image":                     map[string]any{"tag": fleetVersion},
-		"agentImage":                map[string]any{"tag": fleetVersion},
+		"image":                     map[string]any{"tag": tools.FleetVersion},
+		"agentImage":                map[string]any{"tag": tools.FleetVersion},
 		"apiServerURL":              l.Hub.podServer(),
 		"apiServerCA":               string(l.Hub.caPEM),
 		"agentTLSMode":              "strict",

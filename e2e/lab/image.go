@@ -19,7 +19,7 @@ type image struct {
 	user       string
 }
 
-// write makes the archive of the image, in the way in which this project's own
+// writeImage makes the archive of the image, in the way in which this project's own
 // image is made.
 func (r runner) writeImage(ctx context.Context, i image, archive string) error {
 	args := []string{"image", "--name=" + i.name, "--output=" + archive, "--user=" + i.user, "--platform=linux/" + runtime.GOARCH, "--tmp"}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -170,6 +171,11 @@ func (o Options) validate() error {
 			return fmt.Errorf("starting a lab: %w", err)
 		}
 	}
+	for _, address := range o.Publish {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("starting a lab: %q in Publish is not host:port: %w", address, err)
+		}
+	}
 	label := regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$`)
 	seen := map[string]bool{HubName: true}
 	for _, downstream := range o.Downstream {
@@ -264,6 +270,11 @@ func (l *Lab) startCluster(ctx context.Context, cluster *Cluster, controllerMana
 	return nil
 }
 
+// HasNodes says whether the clusters have nodes.
+func (l *Lab) HasNodes() bool {
+	return l.nodes
+}
+
 // Clusters returns the hub and then the downstream clusters.
 func (l *Lab) Clusters() []*Cluster {
 	return append([]*Cluster{l.Hub}, l.Downstream...)
@@ -303,6 +314,7 @@ func (l *Lab) end() error {
 	if _, err := proc.End(stopGrace, records...); err != nil {
 		return fmt.Errorf("stopping the lab in %s: %w", l.Dir, err)
 	}
+	removeCgroups(l.Dir)
 	return nil
 }
 

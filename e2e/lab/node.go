@@ -2,14 +2,18 @@ package lab
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,11 +66,13 @@ func NodesAvailable() error {
 func (l *Lab) startNode(ctx context.Context, c *Cluster, publish []string) error {
 	begin := time.Now()
 	dir := filepath.Join(c.Dir, "node")
+	// The kubelet makes the socket with the longest path.
+	if longest := filepath.Join(dir, "kubelet", "pod-resources", "kubelet.sock"); len(longest) > maxSocketPath {
+		return fmt.Errorf("the path %s is too long for a socket: it has %d characters, and %d are possible; choose a folder for the lab with a shorter path",
+			longest, len(longest), maxSocketPath)
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("making the folder of the node: %w", err)
-	}
-	if len(c.containerdSocket()) > maxSocketPath {
-		return fmt.Errorf("the path %s is too long for a socket; choose a folder for the lab with a shorter path", c.containerdSocket())
 	}
 	if err := l.runner.startScheduler(c); err != nil {
 		return err
@@ -116,17 +122,23 @@ func isTrue(o *unstructured.Unstructured, condition string) error {
 }
 
 // forwards lists what a pod of the cluster can reach outside of its node.
-func (l *Lab) forwards(c *Cluster, publish []string) []string {
-	own := strings.TrimPrefix(c.server, "https://")
-	forwards := []string{serviceAddress + ":443=" + own}
+func (l *Lab) forwards(c *Cluster, publish []string) []forward {
+	server := func(c *Cluster) string { return strings.TrimPrefix(c.server, "https://") }
+	forwards := []forward{{serviceAddress + ":443", server(c)}}
 	for _, other := range l.Clusters() {
-		forwards = append(forwards, other.podAddress+":"+podAPIPort+"="+strings.TrimPrefix(other.server, "https://"))
+		forwards = append(forwards, forward{other.podAddress + ":" + podAPIPort, server(other)})
 	}
 	for _, address := range publish {
-		_, port, _ := net.SplitHostPort(address)
-		forwards = append(forwards, PublishedHost+":"+port+"="+address)
+		_, port, _ := net.SplitHostPort(address) // the options were validated
+		forwards = append(forwards, forward{PublishedHost + ":" + port, address})
 	}
 	return forwards
+}
+
+// forward is an address in a node that leads to one on the machine's loopback.
+type forward struct {
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 // podServer is the URL at which pods of all clusters reach the API server.
@@ -161,20 +173,32 @@ func (r runner) startScheduler(c *Cluster) error {
 
 // startNode writes the configuration of containerd, its network and the
 // kubelet, and starts them.
-func (r runner) startNode(c *Cluster, dir string, forwards []string) (*proc.Process, error) {
+func (r runner) startNode(c *Cluster, dir string, forwards []forward) (*proc.Process, error) {
 	kubeconfig := filepath.Join(dir, "kubelet.kubeconfig")
 	if _, err := c.user(kubeconfig, "https://"+serviceAddress, "system:node:"+c.Name, []string{"system:nodes"}); err != nil {
 		return nil, err
 	}
-	cgroup := "fleet-handshake-lab-" + c.Name + "-" + fmt.Sprint(os.Getpid())
+	cgroup := cgroupPrefix(filepath.Dir(c.Dir)) + c.Name
 	runc, err := exec.LookPath("runc")
 	if err != nil {
 		return nil, NodesAvailable()
 	}
 	plugins := filepath.Dir(r.programs[tools.BridgePlugin])
+	containerd, kubelet, config := filepath.Join(dir, "containerd.toml"), filepath.Join(dir, "kubelet.yaml"), filepath.Join(dir, "node.json")
 	files := map[string][]byte{
-		"containerd.toml": []byte(containerdConfig(dir, plugins, c.containerdSocket(), runc)),
-		"kubelet.yaml":    kubeletConfig(c, dir, cgroup),
+		filepath.Base(containerd): []byte(containerdConfig(dir, plugins, c.containerdSocket(), runc)),
+		filepath.Base(kubelet):    kubeletConfig(c, dir, cgroup),
+		filepath.Base(config): mustJSON(map[string]any{
+			"dir": dir, "cgroup": cgroup, "address": nodeAddress, "forwards": forwards,
+			"programs": [][]string{
+				{r.programs[tools.Containerd], "--config=" + containerd, "--log-level=warn"},
+				{
+					r.programs[tools.Kubelet], "--config=" + kubelet, "--kubeconfig=" + kubeconfig,
+					"--root-dir=" + filepath.Join(dir, "kubelet"), "--cert-dir=" + filepath.Join(dir, "kubelet-pki"),
+					"--hostname-override=" + c.Name, "--node-ip=" + nodeAddress, "--v=1",
+				},
+			},
+		}),
 	}
 	if err := writePrivate(dir, files); err != nil {
 		return nil, err
@@ -182,19 +206,34 @@ func (r runner) startNode(c *Cluster, dir string, forwards []string) (*proc.Proc
 	if err := writePrivate(filepath.Join(dir, "cni"), map[string][]byte{"lab.conflist": cniConfig(dir)}); err != nil {
 		return nil, err
 	}
-	args := []string{
-		"--dir=" + dir, "--cgroup=" + cgroup, "--address=" + nodeAddress,
-		"--containerd=" + strings.Join([]string{r.programs[tools.Containerd], "--config", filepath.Join(dir, "containerd.toml"), "--log-level=warn"}, " "),
-		"--kubelet=" + strings.Join([]string{r.programs[tools.Kubelet],
-			"--config=" + filepath.Join(dir, "kubelet.yaml"), "--kubeconfig=" + kubeconfig,
-			"--root-dir=" + filepath.Join(dir, "kubelet"), "--cert-dir=" + filepath.Join(dir, "kubelet-pki"),
-			"--hostname-override=" + c.Name, "--node-ip=" + nodeAddress, "--v=1"}, " "),
-	}
-	for _, f := range forwards {
-		args = append(args, "--forward="+f)
-	}
 	// containerd finds its shim by the path.
-	return r.start(c, nodeProcess, tools.Node, []string{"PATH=" + plugins + ":" + os.Getenv("PATH")}, args)
+	return r.start(c, nodeProcess, tools.Node, []string{"PATH=" + plugins + ":" + os.Getenv("PATH")}, []string{config})
+}
+
+// cgroupPrefix begins the names of the control groups of all nodes of a lab.
+func cgroupPrefix(lab string) string {
+	hash := sha256.Sum256([]byte(lab))
+	return "fleet-handshake-" + hex.EncodeToString(hash[:4]) + "-"
+}
+
+// removeCgroups removes the control groups of the nodes of a lab. They are
+// empty: their processes have ended.
+func removeCgroups(lab string) {
+	for _, level := range []string{"", "*"} { // one tree, or one for each controller
+		groups, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", level, cgroupPrefix(lab)+"*"))
+		for _, group := range groups {
+			var folders []string
+			_ = filepath.WalkDir(group, func(path string, entry fs.DirEntry, err error) error {
+				if err == nil && entry.IsDir() {
+					folders = append(folders, path)
+				}
+				return nil
+			})
+			for _, folder := range slices.Backward(folders) {
+				_ = os.Remove(folder) // one that stays is empty, and does no harm
+			}
+		}
+	}
 }
 
 // containerdConfig keeps everything of containerd in dir. Without
@@ -217,7 +256,9 @@ runtime_type = "io.containerd.runc.v2"
 BinaryName = %[6]q
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = %[7]q
-`, filepath.Join(dir, "containerd"), "/run/containerd", socket, plugins, filepath.Join(dir, "cni"), runc, pauseImage)
+[plugins."io.containerd.internal.v1.opt"]
+path = %[8]q
+`, filepath.Join(dir, "containerd"), "/run/containerd", socket, plugins, filepath.Join(dir, "cni"), runc, pauseImage, filepath.Join(dir, "opt"))
 }
 
 // cniConfig is one bridge in the node's own network. Nothing leaves the node:

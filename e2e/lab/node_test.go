@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ func TestANodeRunsPodsAndLeavesNothing(t *testing.T) {
 	if err := lab.NodesAvailable(); err != nil {
 		t.Skip(err)
 	}
+	before := traces(t)
 	// The path of a socket in it has to be short.
 	dir, err := os.MkdirTemp("", "lab-")
 	if err != nil {
@@ -60,7 +62,7 @@ func TestANodeRunsPodsAndLeavesNothing(t *testing.T) {
 		}
 		return nil
 	})
-	if len(processesOf(t, dir)) == 0 || len(cgroupsOf(t)) == 0 {
+	if len(processesOf(t, dir)) == 0 || slices.Equal(traces(t), before) {
 		t.Fatal("the test does not find the processes or control groups of the node")
 	}
 
@@ -71,8 +73,8 @@ func TestANodeRunsPodsAndLeavesNothing(t *testing.T) {
 	if left := processesOf(t, dir); len(left) > 0 {
 		t.Errorf("processes are left: %v", left)
 	}
-	if left := cgroupsOf(t); len(left) > 0 {
-		t.Errorf("control groups are left: %v", left)
+	if after := traces(t); !slices.Equal(after, before) {
+		t.Errorf("the machine had before:\n%s\nand has now:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 	}
 	mounts, err := os.ReadFile("/proc/mounts")
 	if err != nil {
@@ -105,20 +107,22 @@ func processesOf(t *testing.T, dir string) []string {
 	return found
 }
 
-// cgroupsOf lists the control groups that this process has made.
-func cgroupsOf(t *testing.T) []string {
+// traces lists what nodes could leave on the machine outside of their folder:
+// control groups, and files where the kubelet, containerd and network plugins
+// keep them by default.
+func traces(t *testing.T) []string {
 	t.Helper()
 	var found []string
-	for _, pattern := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup/*/*"} {
-		folders, err := filepath.Glob(pattern)
+	for _, pattern := range []string{
+		"/sys/fs/cgroup/fleet-handshake-*", "/sys/fs/cgroup/*/fleet-handshake-*",
+		"/var/lib/kubelet/*/*", "/var/lib/cni/*/*", "/var/lib/containerd/*", "/var/log/containers/*", "/var/log/pods/*",
+		"/opt/containerd/*", "/run/containerd/*", "/run/netns/*", "/run/runc/*",
+	} {
+		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, folder := range folders {
-			if strings.HasPrefix(filepath.Base(folder), "fleet-handshake-lab-") {
-				found = append(found, folder)
-			}
-		}
+		found = append(found, files...)
 	}
 	return found
 }

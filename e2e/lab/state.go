@@ -86,6 +86,7 @@ func removeEarlier(dir string, progress *progress) error {
 	if err != nil {
 		return err
 	}
+	removeCgroups(dir)
 	if len(ended) > 0 {
 		progress.say("ended %d processes an earlier lab left in %s", len(ended), dir)
 	}
@@ -200,6 +201,10 @@ func Down(root string, w io.Writer) error {
 		w = io.Discard
 	}
 	progress := &progress{writer: w}
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return fmt.Errorf("finding the folder: %w", err)
+	}
 	records, err := proc.Records(root)
 	if err != nil {
 		return err
@@ -217,6 +222,7 @@ func Down(root string, w io.Writer) error {
 		return err
 	}
 	for _, dir := range labs {
+		removeCgroups(dir)
 		if s, err := readState(dir); err == nil && s.Keep {
 			progress.say("kept %s", dir)
 			continue

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,6 +16,7 @@ import (
 
 // TestHelm installs, upgrades and uninstalls with Helm, in the order of docs/install.md. Each step needs the one before.
 func TestHelm(t *testing.T) {
+	needNodes(t)
 	ctx := t.Context()
 	const first = "first-4f9a"
 	copies := watchCopies(t, "apps", "creds")
@@ -63,6 +65,9 @@ func TestHelm(t *testing.T) {
 	step("upgrade", func(t *testing.T) {
 		helmBoth(t, "upgrade", newer)
 		awaitOperator(t, newer)
+		deployment, err := hub.AppsV1().Deployments(namespace).Get(ctx, "fleet-handshake", metav1.GetOptions{})
+		require.NoError(t, err)
+		assert.Contains(t, deployment.Spec.Template.Spec.Containers[0].Args, "--workers=7", "the values are those of the installation")
 		awaitStatus(t, "creds", v1alpha1.StateSynced)
 		put(t, workspace, "creds", "third")
 		awaitCopy(t, "apps", "creds", "third")
@@ -95,7 +100,12 @@ func TestHelm(t *testing.T) {
 func helm(t *testing.T, verb, chart, version string) (string, error) {
 	t.Helper()
 	args := []string{verb, chart, chart, "--repo=" + served.helm(), "--version=" + version, "--namespace=" + namespace, "--wait", "--timeout=2m"}
-	if verb == "install" {
+	switch {
+	case verb == "upgrade":
+		args = append(args, "--reset-then-reuse-values")
+	case chart == "fleet-handshake":
+		args = append(args, "--create-namespace", "--set=workers=7")
+	default:
 		args = append(args, "--create-namespace")
 	}
 	return world.Helm(t.Context(), world.Hub, args...)

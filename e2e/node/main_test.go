@@ -33,6 +33,8 @@ var (
 	world *lab.Lab
 	hub   *clients.Hub
 	paris *clients.Hub
+	// unavailable says why this machine cannot run nodes.
+	unavailable error
 	// served has the chart repository and the Git repository.
 	served *web
 )
@@ -42,9 +44,8 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: these tests start real nodes; set FLEET_HANDSHAKE_E2E=1, or run make test-install")
 		return
 	}
-	if err := lab.NodesAvailable(); err != nil {
-		fmt.Println("skipped: these tests start real nodes, and", err)
-		return
+	if unavailable = lab.NodesAvailable(); unavailable != nil {
+		os.Exit(m.Run()) // each test says so
 	}
 	code, err := run(m)
 	if err != nil {
@@ -95,6 +96,14 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	return m.Run(), nil
+}
+
+// needNodes skips a test where no node can run.
+func needNodes(t *testing.T) {
+	t.Helper()
+	if unavailable != nil {
+		t.Skip(unavailable)
+	}
 }
 
 // pack makes what is released, with a version.

@@ -77,6 +77,9 @@ type program struct {
 // to be told.
 const kubernetesVersion = "v1.36.3"
 
+// FleetVersion is the one in tools/fleet/go.mod; Fleet's images bear it.
+const FleetVersion = "v0.16.0"
+
 // groups lists everything that can be built.
 var groups = []group{
 	{

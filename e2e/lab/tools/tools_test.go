@@ -154,12 +154,16 @@ func TestVersionsAreThePinnedOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.ReadFile(filepath.Join(filepath.Join(root, "e2e", "lab", "tools", "kubernetes"), "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(content), "k8s.io/kubernetes "+kubernetesVersion+"\n") &&
-		!strings.Contains(string(content), "k8s.io/kubernetes "+kubernetesVersion+" //") {
-		t.Errorf("tools/kubernetes/go.mod does not pin %s", kubernetesVersion)
+	for folder, pinned := range map[string]string{
+		"kubernetes": "k8s.io/kubernetes " + kubernetesVersion,
+		"fleet":      fleetModule + " " + FleetVersion,
+	} {
+		content, err := os.ReadFile(filepath.Join(root, "e2e", "lab", "tools", folder, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(content), pinned+"\n") && !strings.Contains(string(content), pinned+" //") {
+			t.Errorf("tools/%s/go.mod does not pin %s", folder, pinned)
+		}
 	}
 }

@@ -76,7 +76,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 	switch args[0] {
 	case "build":
-		return lab.Build(ctx, lab.Options{Fleet: true, Nodes: *nodes, Progress: out})
+		// Where no node can run, nobody needs its programs.
+		return lab.Build(ctx, lab.Options{Fleet: true, Nodes: *nodes && lab.NodesAvailable() == nil, Progress: out})
 	case "up":
 		_, groups := lab.Fleet3()
 		return up(ctx, out, root, lab.Options{
@@ -101,12 +102,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 func up(ctx context.Context, out io.Writer, root string, options lab.Options) error {
 	l, err := lab.Open(ctx, options.Dir)
 	switch {
+	case err == nil && l.HasNodes() != options.Nodes:
+		return fmt.Errorf("a lab runs in %s that is of another kind, with or without nodes; end it first with lab down", l.Dir)
 	case err == nil:
 		say(out, "the lab in %s runs already, with %d downstream clusters; lab down ends it", l.Dir, len(l.Downstream))
 	case errors.Is(err, lab.ErrNotRunning):
 		l, err = lab.Start(ctx, options)
 	}
-	if err == nil {
+	// With nodes, the chart can be installed.
+	if err == nil && !options.Nodes {
 		err = installCRDs(ctx, out, root, l)
 	}
 	if err != nil && ctx.Err() != nil {

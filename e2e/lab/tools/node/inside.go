@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -19,7 +21,7 @@ const readyFD = 3
 func node(o options) error {
 	ready := os.NewFile(readyFD, "ready")
 	unix.CloseOnExec(readyFD)
-	if err := mounts(); err != nil {
+	if err := mounts(o); err != nil {
 		return err
 	}
 	if err := network(o); err != nil {
@@ -31,15 +33,14 @@ func node(o options) error {
 	_ = ready.Close()
 
 	own := map[int]string{}
-	for _, line := range []string{o.containerd, o.kubelet} {
-		fields := strings.Fields(line)
-		process, err := os.StartProcess(fields[0], fields, &os.ProcAttr{
-			Dir: o.dir, Env: os.Environ(), Files: []*os.File{nil, os.Stdout, os.Stderr},
+	for _, line := range o.Programs {
+		process, err := os.StartProcess(line[0], line, &os.ProcAttr{
+			Dir: o.Dir, Env: os.Environ(), Files: []*os.File{nil, os.Stdout, os.Stderr},
 		})
 		if err != nil {
-			return fmt.Errorf("starting %s: %w", fields[0], err)
+			return fmt.Errorf("starting %s: %w", line[0], err)
 		}
-		own[process.Pid] = fields[0]
+		own[process.Pid] = line[0]
 	}
 	// Whatever loses its parent becomes a child of this process, and has to be
 	// collected.
@@ -58,17 +59,51 @@ func node(o options) error {
 	}
 }
 
-// mounts gives the node its own view of processes, and a place for what
-// containerd and its network plugins keep outside of their folders.
-func mounts() error {
+// mounts gives the node its own view of processes, and empty folders where
+// containerd, its network plugins and the kubelet keep things that no setting
+// moves.
+func mounts(o options) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keeping mounts private: %w", err)
 	}
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("mounting /run: %w", err)
+	keep := []string{o.Dir}
+	for _, line := range o.Programs {
+		keep = append(keep, filepath.Dir(line[0]))
+	}
+	for _, folder := range []string{"/run", "/var/lib", "/var/log"} {
+		if err := hide(folder, keep); err != nil {
+			return fmt.Errorf("hiding %s: %w", folder, err)
+		}
+	}
+	return nil
+}
+
+// hide puts an empty folder in the place of one, in which only what is to be
+// kept is seen.
+func hide(folder string, keep []string) error {
+	keep = slices.DeleteFunc(slices.Clone(keep), func(k string) bool { return !strings.HasPrefix(k, folder+"/") })
+	var open []*os.File
+	for _, k := range keep {
+		f, err := os.Open(k)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		open = append(open, f)
+	}
+	if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "mode=755"); err != nil {
+		return err
+	}
+	for i, k := range keep {
+		if err := os.MkdirAll(k, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", open[i].Fd()), k, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("keeping %s: %w", k, err)
+		}
 	}
 	return nil
 }
@@ -82,11 +117,11 @@ func network(o options) error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("starting the interface lo: %w", err)
 	}
-	addresses := map[string]bool{o.address: true}
-	for _, f := range o.forwards {
-		host, _, err := net.SplitHostPort(f.from)
+	addresses := map[string]bool{o.Address: true}
+	for _, f := range o.Forwards {
+		host, _, err := net.SplitHostPort(f.From)
 		if err != nil {
-			return fmt.Errorf("reading the address %s: %w", f.from, err)
+			return fmt.Errorf("reading the address %s: %w", f.From, err)
 		}
 		addresses[host] = true
 	}

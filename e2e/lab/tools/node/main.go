@@ -7,8 +7,8 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -16,7 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,69 +25,60 @@ import (
 // inside tells the second process that it is in the namespaces.
 const inside = "LAB_NODE_INSIDE"
 
-// options are the same for both processes.
+// options are the content of the configuration file.
 type options struct {
-	// dir holds the configuration files, and gets all data
-	dir string
-	// cgroup is the name of the control group of all pods
-	cgroup string
-	// address is the node's own
-	address string
-	// containerd and kubelet are the command lines of the two
-	containerd, kubelet string
-	// forwards lists what pods can reach
-	forwards forwards
+	// Dir gets all data.
+	Dir string `json:"dir"`
+	// Cgroup is the name of the control group of all pods.
+	Cgroup string `json:"cgroup"`
+	// Address is the node's own.
+	Address string `json:"address"`
+	// Programs are the command lines of containerd and of the kubelet.
+	Programs [][]string `json:"programs"`
+	// Forwards lists what pods can reach.
+	Forwards []forward `json:"forwards"`
 }
 
-// forward is one address in the node that leads to one on the machine.
+// forward is an address in the node, host:port, that leads to one on the
+// machine's loopback.
 type forward struct {
-	from, to string
-}
-
-// forwards is a flag that can be given several times.
-type forwards []forward
-
-func (f *forwards) String() string { return fmt.Sprint(*f) }
-
-// Set reads from=to.
-func (f *forwards) Set(text string) error {
-	from, to, ok := strings.Cut(text, "=")
-	if !ok {
-		return errors.New("write address:port=address:port")
-	}
-	*f = append(*f, forward{from, to})
-	return nil
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 func main() {
-	var o options
-	flag.StringVar(&o.dir, "dir", "", "folder with the configuration, for all data")
-	flag.StringVar(&o.cgroup, "cgroup", "", "name of the control group of all pods")
-	flag.StringVar(&o.address, "address", "", "the node's address")
-	flag.StringVar(&o.containerd, "containerd", "", "command line of containerd")
-	flag.StringVar(&o.kubelet, "kubelet", "", "command line of the kubelet")
-	flag.Var(&o.forwards, "forward", "address:port in the node = address:port on the machine's loopback")
-	flag.Parse()
-
-	run := outside
-	if os.Getenv(inside) != "" {
-		run = node
-	}
-	if err := run(o); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "node:", err)
 		os.Exit(1)
 	}
 }
 
+func run(args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: node FILE, a JSON file with the configuration")
+	}
+	content, err := os.ReadFile(args[0])
+	if err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	var o options
+	if err := json.Unmarshal(content, &o); err != nil {
+		return fmt.Errorf("reading the configuration %s: %w", args[0], err)
+	}
+	if os.Getenv(inside) != "" {
+		return node(o)
+	}
+	return outside(o)
+}
+
 // outside starts the node in new namespaces, and forwards its addresses. It
 // ends with the node, and the node with it.
 func outside(o options) error {
-	cgroups, err := makeCgroups(o.cgroup)
-	if err != nil {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	if err := makeCgroups(o.Cgroup); err != nil {
 		return err
 	}
-	defer removeCgroups(cgroups)
-
 	ready, tell, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("making a pipe: %w", err)
@@ -95,7 +86,7 @@ func outside(o options) error {
 	// The parent-death signal follows the thread that starts the process.
 	runtime.LockOSThread()
 	process, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
-		Dir:   o.dir,
+		Dir:   o.Dir,
 		Env:   append(os.Environ(), inside+"=1"),
 		Files: []*os.File{nil, os.Stdout, os.Stderr, tell},
 		Sys: &syscall.SysProcAttr{
@@ -107,16 +98,16 @@ func outside(o options) error {
 		return fmt.Errorf("starting the node in namespaces of its own, which only root may: %w", err)
 	}
 	_ = tell.Close()
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	var asked atomic.Bool
 	go func() {
 		<-stop
+		asked.Store(true)
 		_ = process.Kill()
 	}()
 
 	// The pipe is closed without a byte when the node has failed.
 	if _, err := ready.Read(make([]byte, 1)); err == nil {
-		for _, f := range o.forwards {
+		for _, f := range o.Forwards {
 			if err := f.serve(process.Pid); err != nil {
 				_ = process.Kill()
 				_, _ = process.Wait()
@@ -128,15 +119,18 @@ func outside(o options) error {
 	if err != nil {
 		return fmt.Errorf("waiting for the node: %w", err)
 	}
+	if asked.Load() {
+		return nil
+	}
 	return fmt.Errorf("the node has ended: %s", state)
 }
 
 // serve listens in the network of a process, and connects whoever comes with
 // the machine's own network.
 func (f forward) serve(pid int) error {
-	listener, err := listenIn(pid, f.from)
+	listener, err := listenIn(pid, f.From)
 	if err != nil {
-		return fmt.Errorf("listening on %s in the node: %w", f.from, err)
+		return fmt.Errorf("listening on %s in the node: %w", f.From, err)
 	}
 	go func() {
 		for {
@@ -144,7 +138,7 @@ func (f forward) serve(pid int) error {
 			if err != nil {
 				return
 			}
-			go connect(client, f.to)
+			go connect(client, f.To)
 		}
 	}()
 	return nil
@@ -199,39 +193,20 @@ func connect(client net.Conn, address string) {
 // 2, are mounted.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// makeCgroups makes the group in every tree; the kubelet wants it to exist.
-func makeCgroups(name string) ([]string, error) {
+// makeCgroups makes the group in every tree; the kubelet wants it to exist. Who
+// starts the node removes it.
+func makeCgroups(name string) error {
 	trees := []string{cgroupRoot}
 	if _, err := os.Stat(filepath.Join(cgroupRoot, "cgroup.controllers")); err != nil {
 		trees, err = filepath.Glob(filepath.Join(cgroupRoot, "*"))
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	var made []string
 	for _, tree := range trees {
-		folder := filepath.Join(tree, name)
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return nil, fmt.Errorf("making a control group: %w", err)
-		}
-		made = append(made, folder)
-	}
-	return made, nil
-}
-
-// removeCgroups removes the groups and those in them. They are empty: their
-// processes ended with the node.
-func removeCgroups(folders []string) {
-	for _, folder := range folders {
-		var inner []string
-		_ = filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
-			if err == nil && entry.IsDir() {
-				inner = append(inner, path)
-			}
-			return nil
-		})
-		for i := len(inner) - 1; i >= 0; i-- {
-			_ = os.Remove(inner[i]) // one that stays is empty, and does no harm
+		if err := os.MkdirAll(filepath.Join(tree, name), 0o755); err != nil {
+			return fmt.Errorf("making a control group: %w", err)
 		}
 	}
+	return nil
 }
