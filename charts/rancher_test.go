@@ -1,6 +1,7 @@
 package charts
 
 import (
+	"context"
 	"maps"
 	"os"
 	"os/exec"
@@ -162,6 +163,11 @@ func TestTheQuestionsAreAboutValues(t *testing.T) {
 		assert.Equal(t, inSchema.Enum, q.Options, "the options of %s", q.Variable)
 		assert.Equal(t, inSchema.Minimum, q.Min, "the minimum of %s", q.Variable)
 		assert.Equal(t, inSchema.Maximum, q.Max, "the maximum of %s", q.Variable)
+		// Who clears a field sends an empty string.
+		if q.Type == "string" && !q.Required {
+			_, err := install.Template(context.Background(), install.Chart, newest, "--set-string="+q.Variable+"=")
+			require.NoError(t, err, "%s may be cleared, and is refused then: make it required", q.Variable)
+		}
 		for _, sub := range q.Subquestions {
 			assert.NotNil(t, q.ShowSubquestionIf, "%s never shows its questions", q.Variable)
 			check(sub, true)
@@ -170,7 +176,7 @@ func TestTheQuestionsAreAboutValues(t *testing.T) {
 	for _, q := range file.Questions {
 		check(q, false)
 	}
-	for _, variable := range []string{"workspaces", "sourceNamespaces"} {
+	for _, variable := range []string{"workspaces", "sourceNamespaces", "imagePullSecrets"} {
 		assert.True(t, seen[variable], "%s is not asked", variable)
 	}
 	t.Logf("%d questions: %v", len(seen), slices.Sorted(maps.Keys(seen)))

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
@@ -53,6 +54,16 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{"extraEnv[0].name=FLEET_HANDSHAKE_WORKERS", "at '/extraEnv/0/name': value must be 'a variable that does not begin with FLEET_HANDSHAKE_: the flags of the chart win over those'"},
 		{"imagePullSecrets[0].secret=x", "at '/imagePullSecrets/0': additional properties 'secret' not allowed"},
 		{"labels.team=1", "at '/labels/team': got number, want string"},
+		{"labels.team=a b", "at '/labels/team': value must be 'the value of a label: letters, digits, -, _ and ., at most 63'"},
+		{"labels.a b=c", "at '/labels/a b': value must be 'left out: a key is such as team or example.com/team'"},
+		{"labels.rbac\\.authorization\\.k8s\\.io/aggregate-to-view=x", "at '/labels/rbac.authorization.k8s.io~1aggregate-to-view': value must be 'left out: this key would add the rights of the operator to the roles of people'"},
+		{"nodeSelector.disk=s s d", "at '/nodeSelector/disk': value must be 'the value of a label: letters, digits, -, _ and ., at most 63'"},
+		{"metrics.serviceMonitor.labels.a b=c", "at '/metrics/serviceMonitor/labels/a b': value must be 'left out: a key is such as team or example.com/team'"},
+		{"metrics.prometheusRule.labels.a b=c", "at '/metrics/prometheusRule/labels/a b': value must be 'left out: a key is such as team or example.com/team'"},
+		{"metrics.dashboard.labels.a b=c", "at '/metrics/dashboard/labels/a b': value must be 'left out: a key is such as team or example.com/team'"},
+		{"resources.limits.memory=", "at '/resources/limits/memory': value must be 'a quantity such as 50m, 0.5, 256Mi or 1Gi'"},
+		{"resources.requests.cpu=fifty", "at '/resources/requests/cpu': value must be 'a quantity such as 50m, 0.5, 256Mi or 1Gi'"},
+		{"priorityClassName=x\n      hostNetwork: true", "at '/priorityClassName': value must be 'the name of a PriorityClass, such as system-cluster-critical, or empty'"},
 		{"networkPolicy.apiServerPorts={70000}", "at '/networkPolicy/apiServerPorts/0': maximum: got 70,000, want 65,535"},
 		{"metrics.serviceMonitor.enabled=yes", "at '/metrics/serviceMonitor/enabled': got string, want boolean"},
 		{"metrics.serviceMonitor.interval=30 seconds", "at '/metrics/serviceMonitor/interval': value must be 'a time of Prometheus such as 30s, or empty'"},
@@ -69,9 +80,44 @@ func TestUnusualValuesAreTaken(t *testing.T) {
 		"offlineAfter=1h30m0.5s", "missingGrace=0s", "workspaces={a}", "image.tag=v1@sha256:" + strings.Repeat("a", 64),
 		"image.repository=registry.example.com:5000/a/b_c", "global.cattle.systemDefaultRegistry=registry.example.com/proxy/docker.io",
 		"global.cattle.clusterId=local", "replicas=0", "resources=null", "affinity=null", "nodeSelector=null", "podSecurityContext=null",
+		"global.cattle.imagePullSecrets=null", "labels.team=", "labels.example\\.com/Team_1=A.b-c", "priorityClassName=a.b-c", "resources.limits.cpu=2",
+		"resources.limits.cpu=0.5", "resources.limits.memory=268435456", "resources.limits.memory=1e9", "resources.limits.memory=null",
 	} {
 		_, err := install.Template(context.Background(), install.Chart, newest, "--set="+set)
 		require.NoError(t, err, set)
+	}
+}
+
+// TestAStringStaysAString renders without the schema: the templates quote what an administrator writes.
+func TestAStringStaysAString(t *testing.T) {
+	defaults := values(t)
+	for _, text := range []string{"1e3", "x\n      hostNetwork: true\nhostNetwork: true"} {
+		args := []string{withMonitoring, "--values=" + valueSet(t, "high-availability"), "--skip-schema-validation"}
+		for _, path := range leaves(defaults, "") {
+			value, _ := lookup(defaults, path)
+			// Quantities are no strings.
+			if _, isString := value.(string); isString && !strings.HasPrefix(path, "resources.") {
+				args = append(args, "--set-string="+path+"="+text)
+			}
+		}
+		require.Greater(t, len(args), 10)
+		for _, object := range decoded(t, strictly(t), render(t, install.Chart, newest, args...)) {
+			assert.NotContains(t, object.Object, "hostNetwork")
+			pod, _, err := unstructured.NestedMap(object.Object, "spec", "template", "spec")
+			require.NoError(t, err)
+			assert.NotContains(t, pod, "hostNetwork")
+		}
+	}
+}
+
+// TestALabelComesOnce renders without the schema, which refuses this label.
+func TestALabelComesOnce(t *testing.T) {
+	rendered := render(t, install.Chart, newest, "--skip-schema-validation", "--show-only=templates/people.yaml",
+		`--set-string=labels.rbac\.authorization\.k8s\.io/aggregate-to-view=no`)
+	for _, object := range decoded(t, strictly(t), rendered) {
+		if object.GetName() == "fleet-handshake-view" {
+			assert.Equal(t, "true", object.GetLabels()["rbac.authorization.k8s.io/aggregate-to-view"])
+		}
 	}
 }
 

@@ -61,13 +61,14 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	dist, err := os.MkdirTemp("", "fleet-handshake-dist-")
+	folder, err := os.MkdirTemp("", "fleet-handshake-node-")
 	if err != nil {
 		return 1, err
 	}
-	defer os.RemoveAll(dist) //nolint:errcheck // a folder that stays does no harm
+	defer os.RemoveAll(folder) //nolint:errcheck // a folder that stays does no harm
+	dist := filepath.Join(folder, "dist")
 	for _, v := range []string{version, newer} {
-		if err := pack(ctx, root, dist, v); err != nil {
+		if err := pack(ctx, root, folder, dist, v); err != nil {
 			return 1, err
 		}
 	}
@@ -106,11 +107,12 @@ func needNodes(t *testing.T) {
 	}
 }
 
-// pack makes what is released, with a version.
-func pack(ctx context.Context, root, dist, version string) error {
+// pack makes what is released, with a version. The programs that it needs are built in folder, once.
+func pack(ctx context.Context, root, folder, dist, version string) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "package"))
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "VERSION="+version, "DIST="+dist, "PLATFORMS=linux/"+runtime.GOARCH)
+	cmd.Env = append(os.Environ(), "VERSION="+version, "DIST="+dist, "PLATFORMS=linux/"+runtime.GOARCH,
+		"PACKAGE_TOOL="+filepath.Join(folder, "package"), "SBOM_TOOL="+filepath.Join(folder, "generator"))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("packaging version %s: %w", version, err)

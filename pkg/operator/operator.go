@@ -39,7 +39,8 @@ import (
 // +kubebuilder:rbac:groups=fleet.cattle.io,resources=bundledeployments,verbs=patch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=bundles.fleet.cattle.io;bundledeployments.fleet.cattle.io;clusters.fleet.cattle.io;clustergroups.fleet.cattle.io;fleethandshakes.fleethandshake.io;secretgrants.fleethandshake.io,verbs=get
-// +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,verbs=get;create;update
+// +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,verbs=create
+// +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,resourceNames=fleet-handshake,verbs=get;update
 // +kubebuilder:rbac:namespace=cattle-fleet-system,groups="",resources=configmaps,resourceNames=fleet-controller,verbs=get
 
 // Run checks what the operator needs, and works until ctx ends. It returns nil when ctx ended, and an error when the

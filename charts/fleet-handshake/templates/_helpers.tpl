@@ -60,9 +60,10 @@ app.kubernetes.io/name: fleet-handshake
 {{- define "fleet-handshake.subjects" -}}
 - kind: ServiceAccount
   name: fleet-handshake
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
+{{/* Takes the root and a kind of the Prometheus Operator, and is empty when the API server does not have that. */}}
 {{- define "fleet-handshake.hasMonitoring" -}}
-{{- if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" }}true{{ end -}}
+{{- if (index . 0).Capabilities.APIVersions.Has (printf "monitoring.coreos.com/v1/%s" (index . 1)) }}true{{ end -}}
 {{- end -}}

@@ -14,8 +14,8 @@ import (
 func imageCommand(args []string, out io.Writer) error {
 	var name, output string
 	var content image.Image
-	var binaries, others pairs
-	var entrypoint, cmd list
+	var binaries pairs
+	var entrypoint list
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.StringVar(&name, "name", "", "whole name of the image, such as docker.io/rancher/fleet:v0.16.0")
 	flags.StringVar(&output, "output", "", "file to write")
@@ -23,9 +23,7 @@ func imageCommand(args []string, out io.Writer) error {
 	flags.StringVar(&content.User, "user", "", "user, or user:group, that runs the program; empty: root")
 	flags.BoolVar(&content.Tmp, "tmp", false, "add /tmp, which every user may write to")
 	flags.Var(&binaries, "binary", "program, as path in the image=file; may be given more than once")
-	flags.Var(&others, "file", "other file, as path in the image=file; may be given more than once")
 	flags.Var(&entrypoint, "entrypoint", "one word of the entrypoint; may be given more than once")
-	flags.Var(&cmd, "cmd", "one word of the command; may be given more than once")
 	if err := parse(flags, args); err != nil {
 		return err
 	}
@@ -36,12 +34,9 @@ func imageCommand(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	content.Entrypoint, content.Cmd = entrypoint, cmd
+	content.Entrypoint = entrypoint
 	for _, pair := range binaries {
 		content.Files = append(content.Files, image.File{Path: pair[0], Source: pair[1], Mode: image.Executable})
-	}
-	for _, pair := range others {
-		content.Files = append(content.Files, image.File{Path: pair[0], Source: pair[1], Mode: image.Readable})
 	}
 
 	digest, err := image.Archive{Name: name, Created: created, Images: []image.Image{content}}.Write(output)

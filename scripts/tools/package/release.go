@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/scripts/tools/package/chart"
+	"github.com/fleet-handshake/fleet-handshake/scripts/tools/package/file"
 	"github.com/fleet-handshake/fleet-handshake/scripts/tools/package/image"
 )
 
@@ -24,6 +25,8 @@ const (
 	user            = "65534:65534"
 	binaryPath      = "/fleet-handshake"
 	sbomPath        = "/fleet-handshake.cdx.json"
+	// iconName is what the icon of the charts is called beside the index.
+	iconName = "fleet-handshake.svg"
 )
 
 // versionCommand writes the version to package.
@@ -49,6 +52,7 @@ type release struct {
 	created  time.Time
 	output   string
 	url      string
+	icon     string
 	charts   list
 	// binaries and sboms have a file for each platform. The first platform's SBOM is also beside the image.
 	binaries, sboms pairs
@@ -62,6 +66,7 @@ func releaseCommand(args []string, out io.Writer) error {
 	flags.StringVar(&r.revision, "revision", "unknown", "commit that the binaries are built of")
 	flags.StringVar(&r.output, "output", "dist", "folder to write to")
 	flags.StringVar(&r.url, "url", os.Getenv("REPOSITORY_URL"), "address of the folder once it is published, for the index; empty: addresses are relative [$REPOSITORY_URL]")
+	flags.StringVar(&r.icon, "icon", "", "icon of the charts, an SVG, for those whose own is a file of the Git repository")
 	flags.Var(&r.charts, "chart", "folder of a chart; may be given more than once")
 	flags.Var(&r.binaries, "binary", "operator, as platform=file; may be given more than once")
 	flags.Var(&r.sboms, "sbom", "CycloneDX SBOM of the operator, as platform=file; one for each binary")
@@ -103,7 +108,7 @@ func (r release) write(out io.Writer) (err error) {
 		}
 	}
 	say("writing the index of the charts")
-	if err := chart.WriteIndex(r.output, r.url); err != nil {
+	if err := r.index(); err != nil {
 		return err
 	}
 
@@ -114,12 +119,16 @@ func (r release) write(out io.Writer) (err error) {
 	}
 	for n, pair := range r.binaries {
 		platform, binary := pair[0], pair[1]
-		sbom, err := r.sbom(platform, filepath.Join(work, fmt.Sprintf("%d.cdx.json", n)))
+		content, err := r.sbom(platform)
 		if err != nil {
 			return err
 		}
+		sbom := filepath.Join(work, fmt.Sprintf("%d.cdx.json", n))
+		if err := file.Replace(sbom, content); err != nil {
+			return err
+		}
 		if n == 0 {
-			if err := copyFile(sbom, filepath.Join(r.output, title+"-"+r.version+".cdx.json")); err != nil {
+			if err := file.Replace(filepath.Join(r.output, title+"-"+r.version+".cdx.json"), content); err != nil {
 				return err
 			}
 		}
@@ -147,6 +156,21 @@ func (r release) write(out io.Writer) (err error) {
 	return nil
 }
 
+// index writes the index of the charts, and the icon beside it.
+func (r release) index() error {
+	if r.icon == "" {
+		return chart.WriteIndex(r.output, r.url, "")
+	}
+	content, err := os.ReadFile(r.icon)
+	if err != nil {
+		return fmt.Errorf("reading the icon: %w", err)
+	}
+	if err := file.Replace(filepath.Join(r.output, iconName), content); err != nil {
+		return err
+	}
+	return chart.WriteIndex(r.output, r.url, iconName)
+}
+
 // labels say what the image is, in the words of the OCI image specification.
 func (r release) labels() map[string]string {
 	const prefix = "org.opencontainers.image."
@@ -161,32 +185,18 @@ func (r release) labels() map[string]string {
 	}
 }
 
-// sbom writes the SBOM of a platform to a file, with what is the same on each machine only.
-func (r release) sbom(platform, file string) (string, error) {
+// sbom is the SBOM of a platform, with what is the same on each machine only.
+func (r release) sbom(platform string) ([]byte, error) {
 	source, found := r.sboms.get(platform)
 	if !found {
-		return "", fmt.Errorf("there is no SBOM of %s; give one with --sbom %s=FILE", platform, platform)
+		return nil, fmt.Errorf("there is no SBOM of %s; give one with --sbom %s=FILE", platform, platform)
 	}
 	content, err := os.ReadFile(source)
 	if err != nil {
-		return "", fmt.Errorf("reading the SBOM of %s: %w", platform, err)
+		return nil, fmt.Errorf("reading the SBOM of %s: %w", platform, err)
 	}
 	if content, err = settleSBOM(content, "v"+r.version); err != nil {
-		return "", fmt.Errorf("reading the SBOM of %s: %w", platform, err)
+		return nil, fmt.Errorf("reading the SBOM of %s: %w", platform, err)
 	}
-	if err := os.WriteFile(file, content, 0o600); err != nil {
-		return "", fmt.Errorf("writing the SBOM of %s: %w", platform, err)
-	}
-	return file, nil
-}
-
-func copyFile(source, target string) error {
-	content, err := os.ReadFile(source)
-	if err != nil {
-		return fmt.Errorf("copying to %s: %w", target, err)
-	}
-	if err := os.WriteFile(target, content, 0o644); err != nil {
-		return fmt.Errorf("copying to %s: %w", target, err)
-	}
-	return nil
+	return content, nil
 }

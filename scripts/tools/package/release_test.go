@@ -15,6 +15,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/scripts/tools/package/image"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/repo"
 )
 
@@ -41,10 +42,11 @@ func operator(t *testing.T) []string {
 	write(t, filepath.Join(folder, "go.mod"), "module example.org/operator\n\ngo 1.26.0\n")
 	write(t, filepath.Join(folder, "main.go"), "package main\n\nfunc main() { println(\"hello\") }\n")
 	write(t, filepath.Join(folder, "sbom.json"), rawSBOM)
-	write(t, filepath.Join(folder, "tiny", "Chart.yaml"), "apiVersion: v2\nname: tiny\nversion: 0.1.0\nappVersion: 0.1.0\n")
+	write(t, filepath.Join(folder, "tiny", "Chart.yaml"), "apiVersion: v2\nname: tiny\nversion: 0.1.0\nappVersion: 0.1.0\nicon: file://tiny/icon.svg\n")
+	write(t, filepath.Join(folder, "tiny", "icon.svg"), "<svg/>\n")
 	write(t, filepath.Join(folder, "tiny", "values.yaml"), "a: 1\n")
 	write(t, filepath.Join(folder, "tiny", "templates", "one.yaml"), "kind: ConfigMap\n")
-	args := []string{"--chart", filepath.Join(folder, "tiny"), "--revision", "e590a6d"}
+	args := []string{"--chart", filepath.Join(folder, "tiny"), "--icon", filepath.Join(folder, "tiny", "icon.svg"), "--revision", "e590a6d"}
 	for _, arch := range []string{"amd64", "arm64"} {
 		binary := filepath.Join(folder, arch)
 		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", binary, ".")
@@ -101,7 +103,7 @@ func TestTwoBuildsOfTheSameSourceGiveTheSameBytes(t *testing.T) {
 	firstOut := pack(t, one, "0.1.0", epochOfTests, operator(t))
 	secondOut := pack(t, another, "0.1.0", epochOfTests, operator(t))
 
-	names := []string{"SHA256SUMS", "fleet-handshake-0.1.0.cdx.json", "fleet-handshake-0.1.0.oci.tar", "index.yaml", "tiny-0.1.0.tgz"}
+	names := []string{"SHA256SUMS", "fleet-handshake-0.1.0.cdx.json", "fleet-handshake-0.1.0.oci.tar", "fleet-handshake.svg", "index.yaml", "tiny-0.1.0.tgz"}
 	entries, err := os.ReadDir(one)
 	require.NoError(t, err)
 	var found []string
@@ -112,8 +114,88 @@ func TestTwoBuildsOfTheSameSourceGiveTheSameBytes(t *testing.T) {
 	for _, name := range names {
 		require.True(t, readFile(t, one, name) == readFile(t, another, name), "%s differs", name)
 	}
-	require.Equal(t, lastLines(firstOut, 5), lastLines(secondOut, 5))
+	require.Equal(t, lastLines(firstOut, 6), lastLines(secondOut, 6))
 	require.Contains(t, firstOut, readFile(t, one, sumsFile))
+	require.Contains(t, readFile(t, one, sumsFile), "  fleet-handshake.svg\n")
+}
+
+// A run that is broken off must not leave half a file where the former one was.
+func TestWhatIsThereIsReplacedInOneStep(t *testing.T) {
+	output, args := t.TempDir(), operator(t)
+	pack(t, output, "0.1.0", "1700000000", args)
+	files, err := os.ReadDir(output)
+	require.NoError(t, err)
+	former := map[string]*os.File{}
+	want := map[string]string{}
+	for _, entry := range files {
+		opened, err := os.Open(filepath.Join(output, entry.Name()))
+		require.NoError(t, err)
+		defer opened.Close()
+		former[entry.Name()], want[entry.Name()] = opened, readFile(t, output, entry.Name())
+	}
+	write(t, filepath.Join(output, "fleet-handshake-0.0.9.oci.tar.unfinished"), "half")
+	pack(t, output, "0.1.0", "1800000000", args)
+	for name, opened := range former {
+		content, err := io.ReadAll(opened)
+		require.NoError(t, err)
+		require.True(t, want[name] == string(content), "%s was written over", name)
+	}
+	require.NotContains(t, readFile(t, output, sumsFile), "unfinished", "what a run that was broken off has left")
+}
+
+// Rancher resolves the icon of a chart from a web server against the address of the repository.
+func TestTheIndexNamesAnIconThatIsThere(t *testing.T) {
+	output, args := t.TempDir(), operator(t)
+	icon := func() string {
+		index, err := repo.LoadIndexFile(filepath.Join(output, "index.yaml"))
+		require.NoError(t, err)
+		return index.Entries["tiny"][0].Icon
+	}
+	pack(t, output, "0.1.0", epochOfTests, args)
+	require.Equal(t, "fleet-handshake.svg", icon())
+	require.Equal(t, "<svg/>\n", readFile(t, output, icon()))
+	pack(t, output, "0.1.0", epochOfTests, append([]string{"--url", "https://example.org/charts/"}, args...))
+	require.Equal(t, "https://example.org/charts/fleet-handshake.svg", icon())
+	t.Setenv(epochEnv, epochOfTests)
+	require.ErrorContains(t, releaseCommand(append(args, "--output", output, "--version", "0.1.0", "--icon", ""), io.Discard), "give one with --icon")
+}
+
+// TestTheArchivesOfOurChartsHaveWhatTheyNeed also holds what they must not have.
+func TestTheArchivesOfOurChartsHaveWhatTheyNeed(t *testing.T) {
+	output := t.TempDir()
+	args := operator(t)
+	charts := filepath.Join("..", "..", "..", "charts")
+	args = append(args[2:], "--chart", filepath.Join(charts, "fleet-handshake-crd"), "--chart", filepath.Join(charts, "fleet-handshake"))
+	pack(t, output, "1.2.3", epochOfTests, args)
+	for name, wanted := range map[string][]string{
+		"fleet-handshake": {
+			"Chart.yaml", "README.md", "app-readme.md", "questions.yaml", "values.yaml", "values.schema.json", "icon.svg", "rbac/operator.yaml",
+			"rbac/workspace.yaml", "rbac/secrets.yaml", "files/alerts.yaml", "files/dashboard.json", "templates/NOTES.txt",
+			"templates/validate.yaml", "templates/deployment.yaml",
+		},
+		"fleet-handshake-crd": {
+			"Chart.yaml", "README.md", "templates/admission.yaml", "templates/fleethandshake.io_fleethandshakes.yaml",
+			"templates/fleethandshake.io_secretgrants.yaml",
+		},
+	} {
+		loaded, err := loader.LoadFile(filepath.Join(output, name+"-1.2.3.tgz"))
+		require.NoError(t, err)
+		require.NoError(t, loaded.Validate())
+		require.Equal(t, "1.2.3", loaded.Metadata.Version)
+		require.Equal(t, "1.2.3", loaded.Metadata.AppVersion)
+		var found []string
+		for _, inside := range loaded.Raw {
+			found = append(found, inside.Name)
+			require.NotRegexp(t, `^(tests|ci)/|/__snapshot__|\.gotmpl$|_test\.|\.unfinished$|\.(orig|bak|tmp|swp)$|~$`, inside.Name)
+		}
+		require.Subset(t, found, wanted)
+	}
+	index, err := repo.LoadIndexFile(filepath.Join(output, "index.yaml"))
+	require.NoError(t, err)
+	require.Len(t, index.Entries, 2)
+	for name, versions := range index.Entries {
+		require.Equal(t, "fleet-handshake.svg", versions[0].Icon, name)
+	}
 }
 
 func lastLines(text string, n int) []string {
@@ -213,7 +295,7 @@ func TestAnotherVersionIsAddedToTheIndex(t *testing.T) {
 		require.Equal(t, hex.EncodeToString(sum[:]), got.Digest)
 	}
 	require.Equal(t, int64(1800000000), index.Generated.Unix())
-	require.Equal(t, 7, strings.Count(readFile(t, output, sumsFile), "\n"))
+	require.Equal(t, 8, strings.Count(readFile(t, output, sumsFile), "\n"))
 
 	pack(t, output, "0.1.0", "1700000000", args)
 	index, err = repo.LoadIndexFile(filepath.Join(output, "index.yaml"))

@@ -7,12 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/fleet-handshake/fleet-handshake/scripts/tools/package/file"
 )
 
 // sumsFile is the name of the file with the checksums, as sha256sum reads it.
 const sumsFile = "SHA256SUMS"
 
-// writeSums writes the checksums of all files in a folder, sorted by name, and returns them.
+// writeSums writes the checksums of all files in a folder, sorted by name, and returns them. What a run that was broken
+// off has left is not among them.
 func writeSums(folder string) (string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -20,7 +23,7 @@ func writeSums(folder string) (string, error) {
 	}
 	var lines []string
 	for _, entry := range entries {
-		if !entry.Type().IsRegular() || entry.Name() == sumsFile {
+		if !entry.Type().IsRegular() || entry.Name() == sumsFile || strings.HasSuffix(entry.Name(), file.Unfinished) {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(folder, entry.Name()))
@@ -31,8 +34,8 @@ func writeSums(folder string) (string, error) {
 		lines = append(lines, hex.EncodeToString(sum[:])+"  "+entry.Name())
 	}
 	sums := strings.Join(lines, "\n")
-	if err := os.WriteFile(filepath.Join(folder, sumsFile), []byte(sums+"\n"), 0o644); err != nil {
-		return "", fmt.Errorf("writing %s: %w", sumsFile, err)
+	if err := file.Replace(filepath.Join(folder, sumsFile), []byte(sums+"\n")); err != nil {
+		return "", err
 	}
 	return sums, nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/scripts/tools/package/file"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 )
@@ -24,7 +25,7 @@ const upstreamVersion = "catalog.cattle.io/upstream-version"
 // Archive writes what "helm package" makes of the chart in folder to output, and returns the name of the file. The chart
 // gets version as its version, its appVersion and its upstream version, when it has that. The entries are sorted, belong
 // to root, and have the time modified.
-func Archive(folder, version, output string, modified time.Time) (file string, err error) {
+func Archive(folder, version, output string, modified time.Time) (archive string, err error) {
 	loaded, err := loader.LoadDir(folder)
 	if err != nil {
 		return "", fmt.Errorf("reading the chart in %s: %w", folder, err)
@@ -53,16 +54,16 @@ func Archive(folder, version, output string, modified time.Time) (file string, e
 	if err != nil {
 		return "", fmt.Errorf("packing the chart in %s: %w", folder, err)
 	}
-	file = filepath.Join(output, filepath.Base(saved))
-	if err := replace(file, content); err != nil {
+	archive = filepath.Join(output, filepath.Base(saved))
+	if err := file.Replace(archive, content); err != nil {
 		return "", err
 	}
-	return file, nil
+	return archive, nil
 }
 
 // normalize returns an archive of Helm with its entries sorted, and with fixed times and owners.
-func normalize(file string, modified time.Time) ([]byte, error) {
-	unpacked, err := read(file)
+func normalize(saved string, modified time.Time) ([]byte, error) {
+	unpacked, err := read(saved)
 	if err != nil {
 		return nil, err
 	}
@@ -101,15 +102,15 @@ type unpacked struct {
 }
 
 // read returns what is in an archive.
-func read(file string) (unpacked, error) {
-	in, err := os.Open(file)
+func read(path string) (unpacked, error) {
+	in, err := os.Open(path)
 	if err != nil {
 		return unpacked{}, err
 	}
 	defer in.Close()
 	zipped, err := gzip.NewReader(in)
 	if err != nil {
-		return unpacked{}, fmt.Errorf("reading %s: %w", file, err)
+		return unpacked{}, fmt.Errorf("reading %s: %w", path, err)
 	}
 	result := unpacked{gzip: zipped.Header}
 	archive := tar.NewReader(zipped)
@@ -119,24 +120,12 @@ func read(file string) (unpacked, error) {
 			return result, nil
 		}
 		if err != nil {
-			return unpacked{}, fmt.Errorf("reading %s: %w", file, err)
+			return unpacked{}, fmt.Errorf("reading %s: %w", path, err)
 		}
 		content, err := io.ReadAll(archive)
 		if err != nil {
-			return unpacked{}, fmt.Errorf("reading %s of %s: %w", header.Name, file, err)
+			return unpacked{}, fmt.Errorf("reading %s of %s: %w", header.Name, path, err)
 		}
 		result.entries = append(result.entries, entry{header, content})
 	}
-}
-
-// replace writes a file in one step: who reads it at the same time gets the former content or the new one.
-func replace(file string, content []byte) error {
-	unfinished := file + ".unfinished"
-	if err := os.WriteFile(unfinished, content, 0o644); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	if err := os.Rename(unfinished, file); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	return nil
 }

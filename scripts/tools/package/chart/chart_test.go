@@ -100,7 +100,7 @@ func TestAChartWithoutItsDependencyIsRefused(t *testing.T) {
 
 func TestAnIndexIsNotMadeOfABrokenArchive(t *testing.T) {
 	folder := files(t, map[string]string{"a-1.0.0.tgz": "not an archive"})
-	require.ErrorContains(t, chart.WriteIndex(folder, ""), "a-1.0.0.tgz")
+	require.ErrorContains(t, chart.WriteIndex(folder, "", ""), "a-1.0.0.tgz")
 	require.NoFileExists(t, filepath.Join(folder, chart.IndexFile))
 }
 

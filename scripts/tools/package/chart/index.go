@@ -3,8 +3,10 @@ package chart
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/scripts/tools/package/file"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/provenance"
 	"helm.sh/helm/v3/pkg/repo"
@@ -17,17 +19,20 @@ const IndexFile = "index.yaml"
 // WriteIndex writes the index of all chart archives in a folder. The addresses in it are relative to the index when url
 // is empty. An archive counts as created when its newest entry was, and the index when its newest archive was: an
 // archive that is added changes nothing about the others.
-func WriteIndex(folder, url string) error {
-	files, err := filepath.Glob(filepath.Join(folder, "*.tgz"))
+//
+// Charts whose icon is a file of the Git repository (file://) get icon, the name of a file in the folder: Rancher finds
+// theirs in the Git repository only. The archives keep it, because helm lint refuses a relative address.
+func WriteIndex(folder, url, icon string) error {
+	archives, err := filepath.Glob(filepath.Join(folder, "*.tgz"))
 	if err != nil {
 		return fmt.Errorf("looking for archives in %s: %w", folder, err)
 	}
 	index := repo.NewIndexFile()
 	index.Generated = time.Time{}
-	for _, file := range files {
-		created, err := addArchive(index, file, url)
+	for _, archive := range archives {
+		created, err := addArchive(index, archive, url, icon)
 		if err != nil {
-			return fmt.Errorf("adding %s to the index: %w", file, err)
+			return fmt.Errorf("adding %s to the index: %w", archive, err)
 		}
 		if created.After(index.Generated) {
 			index.Generated = created
@@ -38,24 +43,33 @@ func WriteIndex(folder, url string) error {
 	if err != nil {
 		return fmt.Errorf("writing the index of %s: %w", folder, err)
 	}
-	return replace(filepath.Join(folder, IndexFile), content)
+	return file.Replace(filepath.Join(folder, IndexFile), content)
 }
 
 // addArchive adds an archive to the index and returns when it was created.
-func addArchive(index *repo.IndexFile, file, url string) (time.Time, error) {
-	loaded, err := loader.LoadFile(file)
+func addArchive(index *repo.IndexFile, archive, url, icon string) (time.Time, error) {
+	loaded, err := loader.LoadFile(archive)
 	if err != nil {
 		return time.Time{}, err
 	}
-	digest, err := provenance.DigestFile(file)
+	digest, err := provenance.DigestFile(archive)
 	if err != nil {
 		return time.Time{}, err
 	}
-	created, err := newestEntry(file)
+	created, err := newestEntry(archive)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if err := index.MustAdd(loaded.Metadata, filepath.Base(file), url, digest); err != nil {
+	if strings.HasPrefix(loaded.Metadata.Icon, "file://") {
+		if icon == "" {
+			return time.Time{}, fmt.Errorf("its icon %s is a file of the Git repository; give one with --icon", loaded.Metadata.Icon)
+		}
+		loaded.Metadata.Icon = icon
+		if url != "" {
+			loaded.Metadata.Icon = strings.TrimSuffix(url, "/") + "/" + icon
+		}
+	}
+	if err := index.MustAdd(loaded.Metadata, filepath.Base(archive), url, digest); err != nil {
 		return time.Time{}, err
 	}
 	versions := index.Entries[loaded.Name()]
@@ -64,8 +78,8 @@ func addArchive(index *repo.IndexFile, file, url string) (time.Time, error) {
 }
 
 // newestEntry returns the newest time in an archive.
-func newestEntry(file string) (time.Time, error) {
-	archive, err := read(file)
+func newestEntry(path string) (time.Time, error) {
+	archive, err := read(path)
 	if err != nil {
 		return time.Time{}, err
 	}

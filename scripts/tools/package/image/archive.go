@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/scripts/tools/package/file"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -43,7 +44,7 @@ type Archive struct {
 }
 
 // Write writes the archive to a file, reads the layout again, and returns the digest that the image has in a registry.
-func (a Archive) Write(file string) (digest string, err error) {
+func (a Archive) Write(path string) (digest string, err error) {
 	tag, err := name.NewTag(a.Name, name.StrictValidation)
 	if err != nil {
 		return "", fmt.Errorf("%q is no whole name of an image; write one such as docker.io/rancher/fleet:v0.16.0: %w", a.Name, err)
@@ -63,8 +64,8 @@ func (a Archive) Write(file string) (digest string, err error) {
 	if err := Validate(folder); err != nil {
 		return "", err
 	}
-	if err := pack(folder, file, a.Created); err != nil {
-		return "", fmt.Errorf("writing %s: %w", file, err)
+	if err := file.ReplaceWith(path, func(out io.Writer) error { return pack(folder, out, a.Created) }); err != nil {
+		return "", err
 	}
 	return digest, nil
 }
@@ -138,20 +139,7 @@ func Validate(folder string) error {
 }
 
 // pack writes a tar archive of the layout: oci-layout, index.json and the blobs in the order of their names.
-func pack(folder, file string, modified time.Time) (err error) {
-	out, err := os.Create(file + ".unfinished")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		err = errors.Join(err, out.Close())
-		if err == nil {
-			err = os.Rename(out.Name(), file)
-			return
-		}
-		_ = os.Remove(out.Name())
-	}()
-
+func pack(folder string, out io.Writer, modified time.Time) error {
 	blobs, err := files(filepath.Join(folder, "blobs"))
 	if err != nil {
 		return err

@@ -49,8 +49,8 @@ type Image struct {
 	Tmp bool
 	// User is the user, or user:group, that runs the program. Empty: root.
 	User string
-	// Entrypoint and Cmd are what a container runs.
-	Entrypoint, Cmd []string
+	// Entrypoint is what a container runs.
+	Entrypoint []string
 	// Labels are in the configuration.
 	Labels map[string]string
 }
@@ -85,7 +85,6 @@ func (i Image) build(created time.Time) (v1.Image, *v1.Platform, error) {
 		Config: v1.Config{
 			User:       i.User,
 			Entrypoint: i.Entrypoint,
-			Cmd:        i.Cmd,
 			Labels:     i.Labels,
 			Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 			WorkingDir: "/",

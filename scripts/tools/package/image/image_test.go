@@ -51,8 +51,7 @@ func TestAnImageOfOnePlatformIsNamedAndHasItsFiles(t *testing.T) {
 			Platform:   "linux/amd64",
 			User:       "1000",
 			Tmp:        true,
-			Entrypoint: []string{"fleet"},
-			Cmd:        []string{"serve", "-v"},
+			Entrypoint: []string{"fleet", "serve"},
 			Files: []image.File{
 				{Path: "/usr/bin/fleet", Source: file(t, "program"), Mode: image.Executable},
 				{Path: "/etc/ssl/certs/ca-certificates.crt", Source: file(t, "roots"), Mode: image.Readable},
@@ -79,8 +78,7 @@ func TestAnImageOfOnePlatformIsNamedAndHasItsFiles(t *testing.T) {
 	config, err := img.ConfigFile()
 	require.NoError(t, err)
 	require.Equal(t, "1000", config.Config.User)
-	require.Equal(t, []string{"fleet"}, config.Config.Entrypoint)
-	require.Equal(t, []string{"serve", "-v"}, config.Config.Cmd)
+	require.Equal(t, []string{"fleet", "serve"}, config.Config.Entrypoint)
 	layers, err := img.Layers()
 	require.NoError(t, err)
 	require.Len(t, layers, 1)
