@@ -22,6 +22,8 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
+
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
 )
 
 // fieldManager is the name under which a lab applies objects.
@@ -112,7 +114,7 @@ func (a applier) apply(ctx context.Context, object *unstructured.Unstructured) e
 	var mapping *meta.RESTMapping
 	mappingCtx, cancel := context.WithTimeout(ctx, establishTimeout)
 	defer cancel()
-	err := waitFor(mappingCtx, "kind "+gvk.Kind+" to be served", func(context.Context) error {
+	err := wait.For(mappingCtx, "kind "+gvk.Kind+" to be served", func(context.Context) error {
 		var err error
 		if mapping, err = a.mapper.RESTMapping(gvk.GroupKind(), gvk.Version); meta.IsNoMatchError(err) {
 			a.mapper.Reset()
@@ -141,7 +143,7 @@ func (a applier) established(ctx context.Context, definitions []*unstructured.Un
 	defer cancel()
 	for _, definition := range definitions {
 		name := definition.GetName()
-		err := waitFor(ctx, "the definition "+name+" to be established", func(ctx context.Context) error {
+		err := wait.For(ctx, "the definition "+name+" to be established", func(ctx context.Context) error {
 			crd, err := a.client.Resource(crdGVR).Get(ctx, name, metav1.GetOptions{})
 			if err != nil {
 				return err
@@ -156,7 +158,7 @@ func (a applier) established(ctx context.Context, definitions []*unstructured.Un
 					return nil
 				}
 			}
-			return errNotYet
+			return wait.ErrNotYet
 		})
 		if err != nil {
 			return err

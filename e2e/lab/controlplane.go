@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/ports"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
@@ -52,7 +53,7 @@ type runner struct {
 	lifetime time.Duration
 	detached bool
 	nodes    bool
-	ports    *ports
+	ports    *ports.Set
 }
 
 // start starts one process for a cluster. Its environment holds nothing of the
@@ -132,11 +133,11 @@ func portTaken(c *Cluster) bool {
 // startServers starts etcd and the API server on free ports and waits for
 // both. It fills in the cluster's addresses and clients.
 func (r runner) startServers(ctx context.Context, c *Cluster) error {
-	ports, err := r.ports.free(2)
+	free, err := r.ports.Free(2)
 	if err != nil {
 		return err
 	}
-	c.EtcdURL, c.server = loopback("http", ports[0]), loopback("https", ports[1])
+	c.EtcdURL, c.server = loopback("http", free[0]), loopback("https", free[1])
 	if c.Config, err = c.user(c.Kubeconfig, c.server, "admin", []string{"system:masters"}); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
 
@@ -152,7 +153,7 @@ func (l *Lab) register(ctx context.Context, downstream Downstream, cluster *Clus
 		return fmt.Errorf("preparing the import of cluster %s/%s: %w", Workspace, cluster.Name, err)
 	}
 	what := fmt.Sprintf("Fleet to import cluster %s/%s", Workspace, cluster.Name)
-	err = waitFor(ctx, what, func(ctx context.Context) error {
+	err = wait.For(ctx, what, func(ctx context.Context) error {
 		imported, err := clusters.Get(ctx, cluster.Name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -197,11 +198,11 @@ func (l *Lab) StartAgent(ctx context.Context, name string) error {
 	if err := agentMayStart(ctx, cfg); err != nil {
 		return fmt.Errorf("starting the agent of cluster %s: %w", name, err)
 	}
-	ports, err := l.runner.ports.free(1)
+	free, err := l.runner.ports.Free(1)
 	if err != nil {
 		return err
 	}
-	probe := "127.0.0.1:" + strconv.Itoa(ports[0])
+	probe := "127.0.0.1:" + strconv.Itoa(free[0])
 	env := append([]string{
 		"KUBECONFIG=" + kubeconfig,
 		"NAMESPACE=" + FleetNamespace,
@@ -222,7 +223,7 @@ func (l *Lab) StartAgent(ctx context.Context, name string) error {
 		return err
 	}
 	// The agent answers probes only after it has registered.
-	return waitFor(ctx, "the agent of cluster "+name+" to register", func(ctx context.Context) error {
+	return wait.For(ctx, "the agent of cluster "+name+" to register", func(ctx context.Context) error {
 		return get(ctx, http.DefaultClient, "http://"+probe+"/readyz")
 	}, process)
 }
@@ -236,7 +237,7 @@ func agentMayStart(ctx context.Context, cfg *rest.Config) error {
 		return fmt.Errorf("making a client: %w", err)
 	}
 	secrets := client.Resource(secretGVR).Namespace(FleetNamespace)
-	return waitFor(ctx, "its credentials", func(ctx context.Context) error {
+	return wait.For(ctx, "its credentials", func(ctx context.Context) error {
 		_, err := secrets.Get(ctx, "fleet-agent", metav1.GetOptions{})
 		if err == nil {
 			return nil

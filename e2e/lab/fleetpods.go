@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
 
@@ -156,7 +157,7 @@ func (l *Lab) importCluster(ctx context.Context, downstream Downstream, cluster 
 		return fmt.Errorf("making a client for the hub: %w", err)
 	}
 	clusters := hub.Resource(clusterGVR).Namespace(Workspace)
-	err = waitFor(ctx, "the agent of cluster "+cluster.Name+" to report", func(ctx context.Context) error {
+	err = wait.For(ctx, "the agent of cluster "+cluster.Name+" to report", func(ctx context.Context) error {
 		imported, err := clusters.Get(ctx, cluster.Name, metav1.GetOptions{})
 		if err != nil {
 			return err

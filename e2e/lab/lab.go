@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/ports"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
@@ -137,7 +138,7 @@ func Start(ctx context.Context, options Options) (*Lab, error) {
 			lifetime: options.Lifetime,
 			detached: options.Detached,
 			nodes:    options.Nodes,
-			ports:    &ports{},
+			ports:    &ports.Set{},
 		},
 	}
 	if l.runner.lifetime == 0 {

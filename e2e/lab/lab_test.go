@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -214,32 +213,6 @@ items:
 	}
 	if _, err := parseObjects([]byte("just: data")); err == nil {
 		t.Error("a document that is no object was accepted")
-	}
-}
-
-func TestPortsAreNeverHandedOutTwice(t *testing.T) {
-	var p ports
-	seen := map[int]bool{}
-	for range 20 {
-		found, err := p.free(10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, port := range found {
-			if seen[port] {
-				t.Fatalf("port %d was handed out twice", port)
-			}
-			seen[port] = true
-		}
-	}
-}
-
-func TestWaitForTellsWhatItSawLast(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	err := waitFor(ctx, "a miracle", func(context.Context) error { return io.ErrUnexpectedEOF })
-	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a miracle") {
-		t.Errorf("got %v, want what was awaited, the last answer and the deadline", err)
 	}
 }
 

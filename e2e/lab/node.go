@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
 
@@ -81,7 +82,7 @@ func (l *Lab) startNode(ctx context.Context, c *Cluster, publish []string) error
 	if err != nil {
 		return err
 	}
-	if err := waitFor(ctx, "containerd of cluster "+c.Name, func(ctx context.Context) error {
+	if err := wait.For(ctx, "containerd of cluster "+c.Name, func(ctx context.Context) error {
 		return l.ctr(ctx, c, "version")
 	}, process); err != nil {
 		return err
@@ -93,7 +94,7 @@ func (l *Lab) startNode(ctx context.Context, c *Cluster, publish []string) error
 	if err != nil {
 		return fmt.Errorf("making a client for cluster %s: %w", c.Name, err)
 	}
-	if err := waitFor(ctx, "the node of cluster "+c.Name, func(ctx context.Context) error {
+	if err := wait.For(ctx, "the node of cluster "+c.Name, func(ctx context.Context) error {
 		node, err := client.Resource(nodeGVR).Get(ctx, c.Name, metav1.GetOptions{})
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
 
@@ -59,15 +60,15 @@ func stopServer(c *Cluster, name string) error {
 // startEtcd starts etcd at the cluster's address and waits for it. Its port for
 // peers is another each time: a single member has none.
 func (r runner) startEtcd(ctx context.Context, c *Cluster) (*proc.Process, error) {
-	ports, err := r.ports.free(1)
+	free, err := r.ports.Free(1)
 	if err != nil {
 		return nil, err
 	}
-	etcd, err := r.start(c, etcdProcess, tools.Etcd, nil, etcdArgs(c, loopback("http", ports[0])))
+	etcd, err := r.start(c, etcdProcess, tools.Etcd, nil, etcdArgs(c, loopback("http", free[0])))
 	if err != nil {
 		return nil, err
 	}
-	return etcd, waitFor(ctx, "etcd to be ready", func(ctx context.Context) error {
+	return etcd, wait.For(ctx, "etcd to be ready", func(ctx context.Context) error {
 		return get(ctx, http.DefaultClient, c.EtcdURL+"/readyz")
 	}, etcd)
 }
@@ -91,7 +92,7 @@ func (r runner) startAPIServer(ctx context.Context, c *Cluster, needs ...*proc.P
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
-	return waitFor(ctx, "the API server to be ready", func(ctx context.Context) error {
+	return wait.For(ctx, "the API server to be ready", func(ctx context.Context) error {
 		return get(ctx, client, c.server+"/readyz")
 	}, append(needs, server)...)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/flock"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/ports"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
 )
@@ -189,7 +190,7 @@ func Open(ctx context.Context, dir string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.runner = runner{programs: programs, lifetime: s.Lifetime, detached: s.Detached, nodes: s.Nodes, ports: &ports{}}
+	l.runner = runner{programs: programs, lifetime: s.Lifetime, detached: s.Detached, nodes: s.Nodes, ports: &ports.Set{}}
 	return l, nil
 }
 

@@ -42,6 +42,7 @@ const (
 	Pause                 Name = "pause"
 	Helm                  Name = "helm"
 	Package               Name = "package"
+	VaultLab              Name = "vault-lab"
 )
 
 // CacheEnv names the environment variable that moves the cache; without it,
@@ -133,6 +134,12 @@ var groups = []group{
 		ldflags:  "-s -w",
 		about:    "1 minute",
 		packages: []program{{Package, Module + "/scripts/tools/package", "package"}},
+	},
+	{
+		folder:   "e2e/lab/tools/vault",
+		ldflags:  "-s -w",
+		about:    "4 minutes",
+		packages: []program{{VaultLab, Module + "/e2e/lab/tools/vault", "vault"}},
 	},
 }
 

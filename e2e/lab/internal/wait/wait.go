@@ -1,4 +1,5 @@
-package lab
+// Package wait waits for servers.
+package wait
 
 import (
 	"context"
@@ -15,13 +16,13 @@ const (
 	pollMax      = 500 * time.Millisecond
 )
 
-// errNotYet is what a condition returns when it has nothing better to say.
-var errNotYet = errors.New("not yet")
+// ErrNotYet is what a condition returns when it has nothing better to say.
+var ErrNotYet = errors.New("not yet")
 
-// waitFor polls until condition returns nil. It gives up when ctx ends or when
+// For polls until condition returns nil. It gives up when ctx ends or when
 // one of the processes it depends on ends, and then tells the condition's last
 // answer. What is awaited should read well behind "waiting for".
-func waitFor(ctx context.Context, what string, condition func(context.Context) error, needs ...*proc.Process) error {
+func For(ctx context.Context, what string, condition func(context.Context) error, needs ...*proc.Process) error {
 	pause := pollInterval
 	var last error
 	for {

@@ -1,4 +1,5 @@
-package lab
+// Package ports finds free ports on this machine's loopback.
+package ports
 
 import (
 	"errors"
@@ -15,14 +16,14 @@ const (
 	highestPort = 32767
 )
 
-// ports hands out free ports on loopback and never the same one twice.
-type ports struct {
+// Set hands out free ports on loopback and never the same one twice.
+type Set struct {
 	mutex sync.Mutex
 	taken map[int]bool
 }
 
-// free returns ports nobody listens on at the moment.
-func (p *ports) free(count int) ([]int, error) {
+// Free returns ports nobody listens on at the moment.
+func (p *Set) Free(count int) ([]int, error) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if p.taken == nil {
