@@ -1,0 +1,171 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// maxBody bounds what is read of an answer. Vault itself refuses secrets of more than a megabyte.
+const maxBody = 4 << 20
+
+// maxReason bounds what is taken of Vault's own words.
+const maxReason = 200
+
+// Kind says what can be done about an Error.
+type Kind int
+
+const (
+	// Unavailable means that the server cannot be reached or is not able to answer now. It may heal by itself.
+	Unavailable Kind = iota
+	// Denied means that the identity may not do that. A person has to change a policy or a role.
+	Denied
+	// Missing means that there is nothing at the path.
+	Missing
+	// Invalid means that the request cannot be answered as it is. A person has to change it.
+	Invalid
+)
+
+// Error is a request that was not answered as it should. It holds no byte of a secret.
+type Error struct {
+	Kind Kind
+	// Status is the one of HTTP; 0 when there was no answer.
+	Status int
+	// Request is method and path, Address that of the server.
+	Request, Address string
+	// Reason is in our own words or, for what a person has to mend, in Vault's.
+	Reason string
+}
+
+func (e *Error) Error() string {
+	status := ""
+	if e.Status != 0 {
+		status = fmt.Sprintf(" answered %d", e.Status)
+	}
+	return fmt.Sprintf("%s at %s%s: %s", e.Request, e.Address, status, e.Reason)
+}
+
+// IsKind says whether an error is an Error of a kind.
+func IsKind(err error, kind Kind) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == kind
+}
+
+// request is one request to Vault.
+type request struct {
+	method string
+	// path is without /v1/.
+	path  string
+	query url.Values
+	body  any
+}
+
+func (r request) String() string { return r.method + " " + r.path }
+
+// response is what is looked at of an answer.
+type response struct {
+	Data map[string]any `json:"data"`
+	Auth *auth          `json:"auth"`
+}
+
+type auth struct {
+	ClientToken   string `json:"client_token"`
+	LeaseDuration int64  `json:"lease_duration"`
+	Renewable     bool   `json:"renewable"`
+}
+
+// send sends the request. Numbers in the answer stay exact.
+func (r request) send(ctx context.Context, client *api.Client) (*response, *Error) {
+	httpRequest := client.NewRequest(r.method, "/v1/"+r.path)
+	if r.query != nil {
+		httpRequest.Params = r.query
+	}
+	if r.body != nil {
+		if err := httpRequest.SetJSONBody(r.body); err != nil {
+			return nil, &Error{Kind: Invalid, Request: r.String(), Reason: "the request cannot be written as JSON"}
+		}
+	}
+	//nolint:staticcheck // the typed methods give numbers away, and take no path with a list
+	answer, err := client.RawRequestWithContext(ctx, httpRequest)
+	if answer == nil || answer.Response == nil {
+		return nil, &Error{Kind: Unavailable, Request: r.String(), Reason: reasonOf(ctx, err)}
+	}
+	defer answer.Body.Close()
+	if err != nil {
+		return nil, r.refused(err, answer.StatusCode)
+	}
+	content, err := io.ReadAll(io.LimitReader(answer.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return nil, &Error{Kind: Unavailable, Request: r.String(), Reason: "the answer broke off"}
+	case len(content) > maxBody:
+		return nil, &Error{Kind: Invalid, Request: r.String(), Reason: fmt.Sprintf("the answer has more than %d bytes", maxBody)}
+	}
+	out := &response{}
+	if len(bytes.TrimSpace(content)) == 0 {
+		return out, nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	decoder.UseNumber()
+	if err := decoder.Decode(out); err != nil {
+		return nil, &Error{Kind: Unavailable, Status: answer.StatusCode, Request: r.String(), Reason: "the answer is no whole JSON object: is this Vault?"}
+	}
+	return out, nil
+}
+
+// refused makes an Error of an answer that is none of success.
+func (r request) refused(err error, status int) *Error {
+	e := &Error{Kind: Invalid, Status: status, Request: r.String(), Reason: http.StatusText(status)}
+	switch {
+	case status == http.StatusForbidden:
+		e.Kind = Denied
+	case status == http.StatusNotFound:
+		e.Kind = Missing
+		e.Reason = "there is nothing at this path"
+	case status == http.StatusTooManyRequests, status >= http.StatusInternalServerError, status == http.StatusPreconditionFailed:
+		// 412: a standby that has not caught up.
+		e.Kind = Unavailable
+		if status == http.StatusServiceUnavailable {
+			e.Reason = "Vault is sealed or in maintenance"
+		}
+	}
+	var refusal *api.ResponseError
+	if errors.As(err, &refusal) && (e.Kind == Denied || e.Kind == Invalid) {
+		if words := slices.DeleteFunc(slices.Clone(refusal.Errors), func(s string) bool { return strings.TrimSpace(s) == "" }); len(words) > 0 {
+			e.Reason = shorten(strings.Join(strings.Fields(strings.Join(words, "; ")), " "))
+		}
+	}
+	return e
+}
+
+// reasonOf says in our own words why there was no answer: an error of the library has the whole URL.
+func reasonOf(ctx context.Context, err error) string {
+	var failed *url.Error
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return "it was not waited for"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case err == nil:
+		return "no answer"
+	case errors.As(err, &failed):
+		return shorten(failed.Err.Error())
+	}
+	return shorten(err.Error())
+}
+
+func shorten(text string) string {
+	if len(text) > maxReason {
+		return strings.ToValidUTF8(text[:maxReason], "") + "…"
+	}
+	return text
+}

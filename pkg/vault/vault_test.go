@@ -1,0 +1,275 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+// fake answers in the place of Vault what no Vault answers when it is asked to. What Vault really does is tested in
+// e2e, with a real one.
+type fake struct {
+	*httptest.Server
+	mu       sync.Mutex
+	requests map[string]int
+	answer   map[string]http.HandlerFunc
+	// tokens are those that are known, and counts those that were made.
+	tokens map[string]bool
+	logins int
+	life   int
+}
+
+func newFake(t *testing.T) *fake {
+	t.Helper()
+	f := &fake{requests: map[string]int{}, answer: map[string]http.HandlerFunc{}, tokens: map[string]bool{}, life: 100}
+	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
+	key := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v1/")
+	f.mu.Lock()
+	f.requests[key]++
+	answer := f.answer[key]
+	known := f.tokens[r.Header.Get("X-Vault-Token")]
+	f.mu.Unlock()
+	switch {
+	case key == "POST auth/kubernetes/login":
+		f.mu.Lock()
+		f.logins++
+		token := fmt.Sprintf("token-%d", f.logins)
+		f.tokens[token] = true
+		life := f.life
+		f.mu.Unlock()
+		write(w, map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": life, "renewable": true}})
+	case !known:
+		w.WriteHeader(http.StatusForbidden)
+		write(w, map[string]any{"errors": []string{"permission denied"}})
+	case answer != nil:
+		answer(w, r)
+	case key == "GET auth/token/lookup-self":
+		write(w, map[string]any{})
+	case key == "PUT auth/token/renew-self":
+		write(w, map[string]any{"auth": map[string]any{"client_token": r.Header.Get("X-Vault-Token"), "lease_duration": f.life, "renewable": true}})
+	case key == "PUT auth/token/revoke-self":
+		f.revoke(r.Header.Get("X-Vault-Token"))
+		w.WriteHeader(http.StatusNoContent)
+	case strings.HasPrefix(key, "GET sys/internal/ui/mounts/"):
+		write(w, map[string]any{"data": map[string]any{"path": "kv/", "options": map[string]any{"version": "2"}}})
+	case strings.HasPrefix(key, "GET kv/data/"):
+		write(w, map[string]any{"data": map[string]any{"data": map[string]any{"k": "v"}, "metadata": map[string]any{"version": 4}}})
+	default:
+		w.WriteHeader(http.StatusNotFound)
+		write(w, map[string]any{"errors": []string{}})
+	}
+}
+
+func write(w http.ResponseWriter, body any) { _ = json.NewEncoder(w).Encode(body) }
+
+func (f *fake) revoke(token string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.tokens, token)
+}
+
+func (f *fake) on(key string, answer http.HandlerFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer[key] = answer
+}
+
+func (f *fake) count(key string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.requests[key]
+}
+
+// role logs in at auth/kubernetes.
+type role struct{ asked atomic.Int32 }
+
+func (*role) ID() string { return "role" }
+
+func (r *role) Credentials(context.Context) (Credentials, error) {
+	r.asked.Add(1)
+	return Credentials{Path: LoginPath("kubernetes"), Body: map[string]any{"role": "r", "jwt": "j"}}, nil
+}
+
+func start(t *testing.T) (*fake, *Pool, *Session, *clocktesting.FakeClock) {
+	t.Helper()
+	f := newFake(t)
+	clock := clocktesting.NewFakeClock(time.Now())
+	pool := NewPool(clock)
+	s, err := pool.Session(Connection{Address: f.URL, RequestsPerSecond: 1000, Timeout: time.Second}, &role{})
+	require.NoError(t, err)
+	return f, pool, s, clock
+}
+
+var secretX = vaultkv.Read{Base: "kv/x"}
+
+func TestManyReadsAreOneLoginOneMountAndOneRead(t *testing.T) {
+	f, _, s, clock := start(t)
+	var group errgroup.Group
+	for i := range 50 {
+		group.Go(func() error {
+			kv, err := s.ReadKV(t.Context(), vaultkv.Read{Base: fmt.Sprintf("kv/%d", i%5)}, 0, time.Minute)
+			if err == nil {
+				assert.Equal(t, []vaultkv.Leaf{{Path: fmt.Sprintf("kv/%d", i%5), Version: 4, Data: map[string]any{"k": "v"}}}, kv.Leaves)
+			}
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+	mounts := 0
+	for i := range 5 {
+		assert.Equal(t, 1, f.count(fmt.Sprintf("GET kv/data/%d", i)))
+		mounts += f.count(fmt.Sprintf("GET sys/internal/ui/mounts/kv/%d", i))
+	}
+	assert.Equal(t, 1, mounts)
+	assert.Equal(t, 1, f.logins)
+
+	_, err := s.ReadKV(t.Context(), vaultkv.Read{Base: "kv/0"}, 0, 0)
+	require.NoError(t, err)
+	assert.Equal(t, 2, f.count("GET kv/data/0"), "an age of 0 always reads")
+	clock.Step(2 * time.Minute)
+	_, err = s.ReadKV(t.Context(), vaultkv.Read{Base: "kv/1"}, 0, time.Minute)
+	require.NoError(t, err)
+	assert.Equal(t, 2, f.count("GET kv/data/1"), "what was read is too old")
+}
+
+func TestATokenIsRenewedBeforeHalfItsLife(t *testing.T) {
+	f, _, s, clock := start(t)
+	_, err := s.ReadKV(t.Context(), secretX, 0, 0)
+	require.NoError(t, err)
+	clock.Step(39 * time.Second)
+	assert.Never(t, func() bool { return f.count("PUT auth/token/renew-self") > 0 }, 100*time.Millisecond, 10*time.Millisecond)
+	clock.Step(11 * time.Second)
+	require.Eventually(t, func() bool { return f.count("PUT auth/token/renew-self") == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, clock.HasWaiters, 5*time.Second, time.Millisecond, "the next renewal is planned")
+	clock.Step(60 * time.Second) // longer than the first life
+	_, err = s.ReadKV(t.Context(), secretX, 0, 0)
+	require.NoError(t, err)
+	assert.Equal(t, 1, f.logins)
+}
+
+func TestATokenThatVaultHasForgottenIsReplacedOnce(t *testing.T) {
+	f, _, s, _ := start(t)
+	_, err := s.ReadKV(t.Context(), secretX, 0, 0)
+	require.NoError(t, err)
+	f.revoke("token-1")
+	_, err = s.ReadKV(t.Context(), secretX, 0, 0)
+	require.NoError(t, err)
+	assert.Equal(t, 2, f.logins)
+
+	f.on("GET kv/data/x", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		write(w, map[string]any{"errors": []string{"1 error occurred:\n\t* permission denied\n\n"}})
+	})
+	_, err = s.ReadKV(t.Context(), secretX, 0, 0)
+	require.ErrorContains(t, err, "GET kv/data/x at "+f.URL+" answered 403: 1 error occurred: * permission denied")
+	assert.True(t, IsKind(err, Denied))
+	assert.Equal(t, 2, f.logins, "a policy that denies is no reason for a login")
+}
+
+func TestNothingAtAPathIsNoError(t *testing.T) {
+	f, _, s, _ := start(t)
+	f.on("GET kv/data/x", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound) // as for a version that was deleted
+		write(w, map[string]any{"data": map[string]any{"data": nil, "metadata": map[string]any{"deletion_time": "2026-01-01T00:00:00Z", "version": 2}}})
+	})
+	kv, err := s.ReadKV(t.Context(), secretX, 0, 0)
+	require.NoError(t, err)
+	assert.Equal(t, []vaultkv.Leaf{{Path: "kv/x"}}, kv.Leaves)
+}
+
+func TestWhatMayHealIsToldFromWhatMayNot(t *testing.T) {
+	f, _, s, _ := start(t)
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		kind   Kind
+		says   string
+	}{
+		"sealed": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, Unavailable, "sealed"},
+		"error": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(500)
+			write(w, map[string]any{"errors": []string{"password hunter2"}})
+		}, Unavailable, "answered 500"},
+		"too many": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, Unavailable, "answered 429"},
+		"bad": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(400)
+			write(w, map[string]any{"errors": []string{"no such version"}})
+		}, Invalid, "no such version"},
+		"no JSON": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, Unavailable, "is this Vault?"},
+		"broken off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = w.Write([]byte(`{"data"`))
+		}, Unavailable, "broke off"},
+		"large": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"data":"` + strings.Repeat("x", maxBody) + `"}`))
+		}, Invalid, "more than"},
+		"slow": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, Unavailable, "no answer in time"},
+	} {
+		f.on("GET kv/data/x", c.answer)
+		_, err := s.ReadKV(t.Context(), secretX, 0, 0)
+		require.ErrorContains(t, err, c.says, name)
+		assert.True(t, IsKind(err, c.kind), "%s: %v", name, err)
+		assert.NotContains(t, err.Error(), "hunter2")
+		f.on("GET kv/data/x", nil)
+		_, err = s.ReadKV(t.Context(), secretX, 0, 0)
+		require.NoError(t, err, "after %s", name)
+	}
+}
+
+func TestAServerThatFailsIsLeftAlone(t *testing.T) {
+	f, pool, s, _ := start(t)
+	_, err := s.ReadKV(t.Context(), secretX, 0, 0)
+	require.NoError(t, err)
+	f.on("GET kv/data/x", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	for range 20 {
+		_, err = s.ReadKV(t.Context(), secretX, 0, 0)
+		require.Error(t, err)
+	}
+	assert.Equal(t, 1+failuresToOpen, f.count("GET kv/data/x"))
+	require.ErrorContains(t, err, "left alone for a while")
+	assert.True(t, IsKind(err, Unavailable))
+
+	other, err := pool.Session(Connection{Address: f.URL, Namespace: "other"}, &role{})
+	require.NoError(t, err)
+	_, err = other.ReadKV(t.Context(), vaultkv.Read{Base: "kv/y"}, 0, 0)
+	require.NoError(t, err, "another connection is not concerned")
+}
+
+func TestTokensAreGivenBack(t *testing.T) {
+	f, pool, s, clock := start(t)
+	_, err := s.ReadKV(t.Context(), secretX, 0, 0)
+	require.NoError(t, err)
+	require.NoError(t, pool.Sweep(t.Context(), time.Hour))
+	assert.Len(t, f.tokens, 1, "it is in use")
+	require.NoError(t, pool.Close(t.Context()))
+	assert.Empty(t, f.tokens)
+	assert.False(t, clock.HasWaiters(), "nothing is renewed any more")
+}
+
+func TestLoginPath(t *testing.T) {
+	for _, mount := range []string{"kubernetes/hub", "auth/kubernetes/hub", "auth/kubernetes/hub/login", "/auth/kubernetes/hub/login/", "kubernetes/hub/login"} {
+		assert.Equal(t, "auth/kubernetes/hub/login", LoginPath(mount))
+	}
+}
+
+func TestABadConnectionIsRefused(t *testing.T) {
+	_, err := NewPool(clocktesting.NewFakeClock(time.Now())).Session(Connection{Address: "https://vault", CA: []byte("nonsense")}, &role{})
+	require.ErrorContains(t, err, "-----BEGIN CERTIFICATE-----")
+}
