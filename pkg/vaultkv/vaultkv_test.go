@@ -141,6 +141,21 @@ func TestASecretWhereAnotherHasAFolder(t *testing.T) {
 	}
 }
 
+func TestTheOrderOfTheAnswersChangesNothing(t *testing.T) {
+	leaves := []vaultkv.Leaf{
+		{Path: "secret/f/x", Data: map[string]any{"y": "1"}},
+		{Path: "secret/f/x/y", Data: map[string]any{"z": "2"}},
+	}
+	var errs []string
+	for range 2 {
+		err := vaultkv.New(vaultkv.Exact).Add(vaultkv.Path{Path: "secret/f/*"}, leaves...)
+		require.Error(t, err)
+		errs = append(errs, err.Error())
+		slices.Reverse(leaves)
+	}
+	assert.Equal(t, errs[0], errs[1])
+}
+
 func TestABaseThatComesTwice(t *testing.T) {
 	leaf := vaultkv.Leaf{Path: "kv/a/kv/a/x", Data: map[string]any{"k": "v"}}
 	path := vaultkv.Path{Path: "kv/a/*"}
