@@ -190,7 +190,7 @@ func (r runner) startNode(c *Cluster, dir string, forwards []forward) (*proc.Pro
 		filepath.Base(containerd): []byte(containerdConfig(dir, plugins, c.containerdSocket(), runc)),
 		filepath.Base(kubelet):    kubeletConfig(c, dir, cgroup),
 		filepath.Base(config): mustJSON(map[string]any{
-			"dir": dir, "cgroup": cgroup, "address": nodeAddress, "forwards": forwards,
+			"dir": dir, "keep": c.Dir, "cgroup": cgroup, "address": nodeAddress, "forwards": forwards,
 			"programs": [][]string{
 				{r.programs[tools.Containerd], "--config=" + containerd, "--log-level=warn"},
 				{

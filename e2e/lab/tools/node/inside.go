@@ -69,7 +69,7 @@ func mounts(o options) error {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
-	keep := []string{o.Dir}
+	keep := []string{o.Keep}
 	for _, line := range o.Programs {
 		keep = append(keep, filepath.Dir(line[0]))
 	}

@@ -29,6 +29,8 @@ const inside = "LAB_NODE_INSIDE"
 type options struct {
 	// Dir gets all data.
 	Dir string `json:"dir"`
+	// Keep is a folder that the node sees wherever it is. Dir is in it.
+	Keep string `json:"keep"`
 	// Cgroup is the name of the control group of all pods.
 	Cgroup string `json:"cgroup"`
 	// Address is the node's own.
