@@ -17,12 +17,13 @@ import (
 const crowd = 200
 
 func TestWritesOfTwoHundredHandshakesOnOneSecret(t *testing.T) {
-	// 200 releases keep the agent of paris so busy that it may report late.
+	// 50 releases in each cluster keep the agents so busy that they may report late.
 	startOperator(t, func(o *operator.Options) { o.OfflineAfter = 10 * time.Minute })
 	ctx := context.Background()
 	create(t, source("shared", map[string][]byte{"password": secretValue("shared")}), nil)
 	for i := range crowd {
-		hs := handshake(fmt.Sprintf("crowd-%03d", i), v1alpha1.ClusterTarget{ClusterName: "paris"})
+		site := world.Downstream[i%len(world.Downstream)].Name
+		hs := handshake(fmt.Sprintf("crowd-%03d", i), v1alpha1.ClusterTarget{ClusterName: site})
 		hs.Spec.SecretName, hs.Spec.TargetNamespace = "shared", fmt.Sprintf("crowd-%03d", i)
 		// Nothing is shown of their removal, so nobody waits for the confirmations.
 		hs.Spec.RemovalTimeout = &metav1.Duration{}
