@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -16,16 +17,26 @@ const pauseLimit = 5 * time.Second
 // stay open and nothing answers. It returns when every thread has stopped. The
 // time limit goes on. Resume undoes it, and End works all the same.
 func (r Record) Pause() error {
-	pids, err := r.toProgram(syscall.SIGSTOP)
-	if err != nil {
-		return fmt.Errorf("pausing %s: %w", r.Name, err)
-	}
-	for deadline := time.Now().Add(pauseLimit); !stopped(pids); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(pauseLimit); ; {
+		pids, err := r.toProgram(syscall.SIGSTOP)
+		if err != nil {
+			return fmt.Errorf("pausing %s: %w", r.Name, err)
+		}
+		for range 50 {
+			// A child that was made meanwhile is seen in the next round.
+			if stopped(pids) && slices.Equal(pids, r.program()) {
+				return nil
+			}
+			time.Sleep(time.Millisecond)
+		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("pausing %s: it goes on after %s", r.Name, pauseLimit)
 		}
+		// A parent that waits in vfork for a stopped child cannot stop: both go on.
+		if err := r.Resume(); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // Resume lets a paused process go on.
@@ -36,23 +47,23 @@ func (r Record) Resume() error {
 	return nil
 }
 
-// toProgram sends to all of the session but its leader, which keeps the time.
-// It returns whom it sent to.
+// toProgram sends to the program, and returns whom it sent to.
 func (r Record) toProgram(sig syscall.Signal) ([]int, error) {
-	var sent []int
-	for _, pid := range r.members() {
-		if pid == r.PID {
-			continue
-		}
-		if err := syscall.Kill(pid, sig); err != nil {
-			return nil, err
-		}
-		sent = append(sent, pid)
-	}
-	if len(sent) == 0 {
+	pids := r.program()
+	if len(pids) == 0 {
 		return nil, errors.New("it does not run")
 	}
-	return sent, nil
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) { // it may have ended by itself
+			return nil, err
+		}
+	}
+	return pids, nil
+}
+
+// program is all of the session but its leader, which keeps the time.
+func (r Record) program() []int {
+	return slices.DeleteFunc(r.members(), func(pid int) bool { return pid == r.PID })
 }
 
 // stopped reports whether every thread of the processes has stopped.
