@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/install"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -108,7 +109,7 @@ func TestAnUpgradeEndsWhereEachReplicaHasANodeOfItsOwn(t *testing.T) {
 func TestTheSetsRenderEveryKindOfTheChart(t *testing.T) {
 	kinds := map[string]bool{}
 	for _, set := range valueSets(t) {
-		objects, err := install.Objects(render(t, install.Chart, newest, withMonitoring, "--values="+set))
+		objects, err := lab.ParseObjects(render(t, install.Chart, newest, withMonitoring, "--values="+set))
 		require.NoError(t, err)
 		for _, object := range objects {
 			kinds[object.GetKind()] = true
@@ -125,11 +126,11 @@ func TestTheSetsRenderEveryKindOfTheChart(t *testing.T) {
 func TestTheDefinitionsChartIsCrds(t *testing.T) {
 	var want []*unstructured.Unstructured
 	for _, content := range files(t, "../crds") {
-		objects, err := install.Objects([]byte(content))
+		objects, err := lab.ParseObjects([]byte(content))
 		require.NoError(t, err)
 		want = append(want, objects...)
 	}
-	got, err := install.Objects(render(t, install.DefinitionsChart, newest))
+	got, err := lab.ParseObjects(render(t, install.DefinitionsChart, newest))
 	require.NoError(t, err)
 	for _, object := range got {
 		annotations := object.GetAnnotations()
@@ -147,7 +148,7 @@ func TestTheDefinitionsChartIsCrds(t *testing.T) {
 // TestTheRolesAreThoseOfTheMarkers compares the rules of the rendered roles with what controller-gen has written.
 func TestTheRolesAreThoseOfTheMarkers(t *testing.T) {
 	read := func(into map[string][]rbacv1.PolicyRule, content []byte) {
-		objects, err := install.Objects(content)
+		objects, err := lab.ParseObjects(content)
 		require.NoError(t, err)
 		for _, object := range objects {
 			role := rbacv1.ClusterRole{}
@@ -252,7 +253,7 @@ func decoded(t *testing.T, decode func([]byte) error, rendered []byte) []*unstru
 	for _, document := range documents(rendered) {
 		require.NoError(t, decode(document), "%s", document)
 	}
-	objects, err := install.Objects(rendered)
+	objects, err := lab.ParseObjects(rendered)
 	require.NoError(t, err)
 	require.NotEmpty(t, objects)
 	return objects

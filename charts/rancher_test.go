@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/install"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
@@ -81,7 +82,7 @@ func TestRancherTakesTheCharts(t *testing.T) {
 	for _, annotation := range []string{"provides-gvr", "requires-gvr"} {
 		assert.Regexp(t, kind, chart.Annotations[catalog+annotation])
 	}
-	objects, err := install.Objects(render(t, install.DefinitionsChart, newest))
+	objects, err := lab.ParseObjects(render(t, install.DefinitionsChart, newest))
 	require.NoError(t, err)
 	var provided []string
 	for _, object := range objects {

@@ -3,17 +3,13 @@ package install
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/tools"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 )
 
 // The charts. The definitions have to be there first.
@@ -42,23 +38,4 @@ func Template(ctx context.Context, chart, kubeVersion string, args ...string) ([
 		return nil, fmt.Errorf("rendering the chart %s: %w: %s", chart, err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return out, nil
-}
-
-// Objects reads YAML documents. Empty ones are left out.
-func Objects(rendered []byte) ([]*unstructured.Unstructured, error) {
-	var objects []*unstructured.Unstructured
-	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(rendered), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		err := decoder.Decode(&object.Object)
-		if errors.Is(err, io.EOF) {
-			return objects, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading a rendered chart: %w", err)
-		}
-		if len(object.Object) > 0 {
-			objects = append(objects, object)
-		}
-	}
 }

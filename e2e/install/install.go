@@ -74,7 +74,7 @@ func rendered(ctx context.Context, cluster *lab.Cluster) ([]*unstructured.Unstru
 		if err != nil {
 			return nil, err
 		}
-		objects, err := Objects(content)
+		objects, err := lab.ParseObjects(content)
 		if err != nil {
 			return nil, err
 		}

@@ -190,7 +190,7 @@ func readObjects(path string) ([]*unstructured.Unstructured, error) {
 		if err != nil {
 			return err
 		}
-		found, err := parseObjects(content)
+		found, err := ParseObjects(content)
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", file, err)
 		}
@@ -200,9 +200,9 @@ func readObjects(path string) ([]*unstructured.Unstructured, error) {
 	return objects, err
 }
 
-// parseObjects reads a stream of YAML or JSON documents; lists are unpacked
+// ParseObjects reads a stream of YAML or JSON documents; lists are unpacked
 // and empty documents skipped.
-func parseObjects(content []byte) ([]*unstructured.Unstructured, error) {
+func ParseObjects(content []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
 	for {

@@ -104,11 +104,7 @@ func (r runner) startControlPlane(ctx context.Context, c *Cluster, controllerMan
 
 // discardServers ends what startServers started and removes what it left.
 func discardServers(c *Cluster) error {
-	records, err := proc.Records(c.Dir)
-	if err != nil {
-		return err
-	}
-	if _, err := proc.End(time.Second, records...); err != nil {
+	if _, err := proc.EndAll(time.Second, c.Dir); err != nil {
 		return err
 	}
 	for _, leftover := range []string{"etcd", etcdProcess + ".log", apiServerProcess + ".log"} {

@@ -135,19 +135,10 @@ func (c *Cluster) serviceAccount(name string) (*rest.Config, string, error) {
 // and then runs the agent that Fleet's Deployment cannot run without a node.
 func (l *Lab) register(ctx context.Context, downstream Downstream, cluster *Cluster) error {
 	begin := time.Now()
-	objects, err := registration(downstream, cluster.Name, cluster.Kubeconfig)
+	clusters, err := l.askForImport(ctx, downstream, cluster.Kubeconfig)
 	if err != nil {
 		return err
 	}
-	if err := l.Hub.ApplyObjects(ctx, objects...); err != nil {
-		return err
-	}
-
-	hub, err := dynamic.NewForConfig(l.Hub.Config)
-	if err != nil {
-		return fmt.Errorf("making a client for the hub: %w", err)
-	}
-	clusters := hub.Resource(clusterGVR).Namespace(Workspace)
 	_, err = clusters.Patch(ctx, cluster.Name, types.MergePatchType, []byte(noOldAgent), metav1.PatchOptions{}, "status")
 	if err != nil {
 		return fmt.Errorf("preparing the import of cluster %s/%s: %w", Workspace, cluster.Name, err)
@@ -176,6 +167,23 @@ func (l *Lab) register(ctx context.Context, downstream Downstream, cluster *Clus
 	}
 	l.progress.say("%s: agent registered (%s)", cluster.Name, since(begin))
 	return nil
+}
+
+// askForImport creates the Fleet Cluster of a downstream cluster, which Fleet
+// reaches by the kubeconfig file, and returns a client for Fleet Clusters.
+func (l *Lab) askForImport(ctx context.Context, downstream Downstream, kubeconfig string) (dynamic.ResourceInterface, error) {
+	objects, err := registration(downstream, kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Hub.ApplyObjects(ctx, objects...); err != nil {
+		return nil, err
+	}
+	hub, err := dynamic.NewForConfig(l.Hub.Config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for the hub: %w", err)
+	}
+	return hub.Resource(clusterGVR).Namespace(Workspace), nil
 }
 
 // StartAgent runs the Fleet agent of a downstream cluster and waits until it

@@ -10,7 +10,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
@@ -145,18 +144,10 @@ func (l *Lab) importCluster(ctx context.Context, downstream Downstream, cluster 
 	if _, err := cluster.user(kubeconfig, cluster.podServer(), "admin", []string{"system:masters"}); err != nil {
 		return err
 	}
-	objects, err := registration(downstream, cluster.Name, kubeconfig)
+	clusters, err := l.askForImport(ctx, downstream, kubeconfig)
 	if err != nil {
 		return err
 	}
-	if err := l.Hub.ApplyObjects(ctx, objects...); err != nil {
-		return err
-	}
-	hub, err := dynamic.NewForConfig(l.Hub.Config)
-	if err != nil {
-		return fmt.Errorf("making a client for the hub: %w", err)
-	}
-	clusters := hub.Resource(clusterGVR).Namespace(Workspace)
 	err = wait.For(ctx, "the agent of cluster "+cluster.Name+" to report", func(ctx context.Context) error {
 		imported, err := clusters.Get(ctx, cluster.Name, metav1.GetOptions{})
 		if err != nil {

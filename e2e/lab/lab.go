@@ -308,11 +308,7 @@ func (l *Lab) Stop() error {
 
 // end ends every recorded process of the lab.
 func (l *Lab) end() error {
-	records, err := proc.Records(l.Dir)
-	if err != nil {
-		return err
-	}
-	if _, err := proc.End(stopGrace, records...); err != nil {
+	if _, err := proc.EndAll(stopGrace, l.Dir); err != nil {
 		return fmt.Errorf("stopping the lab in %s: %w", l.Dir, err)
 	}
 	removeCgroups(l.Dir)

@@ -191,7 +191,7 @@ func TestPrefixEnd(t *testing.T) {
 }
 
 func TestParseObjects(t *testing.T) {
-	objects, err := parseObjects([]byte(`# nothing but a remark
+	objects, err := ParseObjects([]byte(`# nothing but a remark
 ---
 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "one"}}
 ---
@@ -211,7 +211,7 @@ items:
 	if want := []string{"Secret one", "ConfigMap two", "ConfigMap three"}; !slices.Equal(names, want) {
 		t.Errorf("read %v, want %v", names, want)
 	}
-	if _, err := parseObjects([]byte("just: data")); err == nil {
+	if _, err := ParseObjects([]byte("just: data")); err == nil {
 		t.Error("a document that is no object was accepted")
 	}
 }

@@ -73,13 +73,13 @@ func rule(verb, group string, resources ...string) map[string]any {
 }
 
 // registration is what a user creates to have Fleet import a cluster.
-func registration(downstream Downstream, name, kubeconfigFile string) ([]*unstructured.Unstructured, error) {
+func registration(downstream Downstream, kubeconfigFile string) ([]*unstructured.Unstructured, error) {
 	kubeconfig, err := os.ReadFile(kubeconfigFile)
 	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig of cluster %s: %w", name, err)
+		return nil, fmt.Errorf("reading the kubeconfig of cluster %s: %w", downstream.Name, err)
 	}
-	secret := "kubeconfig-" + name
-	fleetCluster := object("fleet.cattle.io/v1alpha1", "Cluster", Workspace, name, map[string]any{
+	secret := "kubeconfig-" + downstream.Name
+	fleetCluster := object("fleet.cattle.io/v1alpha1", "Cluster", Workspace, downstream.Name, map[string]any{
 		"spec": map[string]any{"kubeConfigSecret": secret},
 	})
 	fleetCluster.SetLabels(downstream.Labels)

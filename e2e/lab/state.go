@@ -79,11 +79,7 @@ func claim(dir string, keep bool, progress *progress) (unlock func(), err error)
 
 // removeEarlier ends what an earlier lab left in the folder and empties it.
 func removeEarlier(dir string, progress *progress) error {
-	records, err := proc.Records(dir)
-	if err != nil {
-		return err
-	}
-	ended, err := proc.End(stopGrace, records...)
+	ended, err := proc.EndAll(stopGrace, dir)
 	if err != nil {
 		return err
 	}
@@ -206,11 +202,7 @@ func Down(root string, w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("finding the folder: %w", err)
 	}
-	records, err := proc.Records(root)
-	if err != nil {
-		return err
-	}
-	ended, err := proc.End(stopGrace, records...)
+	ended, err := proc.EndAll(stopGrace, root)
 	for _, record := range ended {
 		progress.say("ended %s (process %d) of %s", record.Name, record.PID, record.Dir)
 	}

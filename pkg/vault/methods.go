@@ -19,12 +19,11 @@ import (
 // none for less.
 const DefaultLifetime = 10 * time.Minute
 
-// The auth mounts that are used when none is named.
+// Where Vault mounts a method that was given no other path.
 const (
-	KubernetesMount = "kubernetes"
-	JWTMount        = "jwt"
-	AppRoleMount    = "approle"
-	CertMount       = "cert"
+	JWTMount     = "jwt"
+	AppRoleMount = "approle"
+	CertMount    = "cert"
 )
 
 // ServiceAccount logs in with a token that the API server makes for a service account. The methods kubernetes and jwt

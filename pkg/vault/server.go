@@ -160,7 +160,6 @@ func (s *server) client(certificate *tls.Certificate) (*api.Client, error) {
 	// Not api.DefaultConfig: it reads the environment, where a token could be.
 	client, err := api.NewClient(&api.Config{
 		Address: s.connection.Address, HttpClient: &http.Client{Transport: transport}, Timeout: s.connection.Timeout,
-		MaxRetries: 0, DisableRedirects: false,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the address %s cannot be used: %w", s.connection.Address, err)
@@ -182,16 +181,15 @@ func (s *server) do(ctx context.Context, client *api.Client, request request) (*
 		return nil, &Error{Kind: Unavailable, Request: request.String(), Address: s.connection.Address, Reason: "no time was left to wait for the rate limit"}
 	}
 	out, failed := request.send(ctx, client)
-	if failed != nil {
-		failed.Address = s.connection.Address
+	if failed == nil {
+		done(nil)
+		return out, nil
 	}
-	if failed != nil && failed.Kind == Unavailable && ctx.Err() == nil {
+	failed.Address = s.connection.Address
+	if failed.Kind == Unavailable && ctx.Err() == nil {
 		done(failed)
-		return nil, failed
+	} else {
+		done(nil)
 	}
-	done(nil)
-	if failed != nil {
-		return nil, failed
-	}
-	return out, nil
+	return nil, failed
 }

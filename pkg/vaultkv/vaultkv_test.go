@@ -10,23 +10,9 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv/golden"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
 )
 
 var modes = map[string]vaultkv.Mode{"exact": vaultkv.Exact, "kiwi": vaultkv.Kiwi}
-
-func merge(t *testing.T, mode vaultkv.Mode, paths []vaultkv.Path) (*vaultkv.Tree, error) {
-	t.Helper()
-	tree := vaultkv.New(mode)
-	for _, p := range paths {
-		read, err := p.Read(mode)
-		require.NoError(t, err)
-		if err := tree.Add(p, golden.Leaves(read)...); err != nil {
-			return nil, err
-		}
-	}
-	return tree, nil
-}
 
 func texts(data map[string][]byte) map[string]string {
 	out := map[string]string{}
@@ -37,42 +23,7 @@ func texts(data map[string][]byte) map[string]string {
 }
 
 func TestGoldenCases(t *testing.T) {
-	for name, mode := range modes {
-		for _, c := range golden.Cases {
-			t.Run(fmt.Sprintf("%s/%d", name, c.Number), func(t *testing.T) {
-				if mode == vaultkv.Exact && c.Number == 12 {
-					c.Env, c.JSON = golden.Cases[9].Env, nil // each slash at the beginning goes
-				}
-				tree, err := merge(t, mode, c.Paths)
-				if want := c.Error[mode]; want != "" {
-					require.ErrorContains(t, err, want)
-					return
-				}
-				require.NoError(t, err)
-				if c.Env != nil {
-					r, err := tree.Env(c.Separator)
-					require.NoError(t, err)
-					assert.Equal(t, c.Env, texts(r.Data))
-					assert.Equal(t, c.Invalid, r.Invalid)
-					for key := range r.Data {
-						assert.NotEmpty(t, r.Origins[key].Path, key)
-					}
-				}
-				if c.JSON != nil {
-					r, err := tree.JSON()
-					require.NoError(t, err)
-					var got map[string]any
-					require.NoError(t, json.Unmarshal(r.Data[vaultkv.JSONKey], &got))
-					assert.Equal(t, c.JSON, got)
-					r, err = tree.YAML()
-					require.NoError(t, err)
-					got = nil
-					require.NoError(t, yaml.Unmarshal(r.Data[vaultkv.YAMLKey], &got))
-					assert.Equal(t, c.JSON, got)
-				}
-			})
-		}
-	}
+	golden.Run(t, func(_ *testing.T, read vaultkv.Read) []vaultkv.Leaf { return golden.Leaves(read) })
 }
 
 func TestNumbers(t *testing.T) {

@@ -195,11 +195,7 @@ func (s *Server) Start(ctx context.Context) error {
 // Stop ends the server and cuts its connections. The data stay. Stopping twice
 // is fine.
 func (s *Server) Stop() error {
-	records, err := proc.Records(s.Dir)
-	if err == nil {
-		_, err = proc.End(stopGrace, records...)
-	}
-	if err != nil {
+	if _, err := proc.EndAll(stopGrace, s.Dir); err != nil {
 		return fmt.Errorf("stopping PostgreSQL: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -47,7 +48,7 @@ type DatabaseOptions struct {
 // users but is no superuser, and writes DynamicRole, StaticRole and the policies
 // DatabaseCredentials and RevokeLeases. Calling it again only changes the durations.
 func (s *Server) Database(ctx context.Context, db *postgres.Server, options DatabaseOptions) error {
-	ttl, maxTTL := or(options.TTL, time.Minute), or(options.MaxTTL, 5*time.Minute)
+	ttl, maxTTL := cmp.Or(options.TTL, time.Minute), cmp.Or(options.MaxTTL, 5*time.Minute)
 	mounts, err := s.root.Sys().ListMountsWithContext(ctx)
 	if err != nil {
 		return fmt.Errorf("listing the mounts: %w", err)
@@ -65,7 +66,7 @@ func (s *Server) Database(ctx context.Context, db *postgres.Server, options Data
 		return err
 	}
 	if _, err := s.write(ctx, DatabaseMount+"/static-roles/"+StaticRole, map[string]any{
-		"db_name": connection, "username": StaticUser, "rotation_period": or(options.Rotation, time.Hour).String(),
+		"db_name": connection, "username": StaticUser, "rotation_period": cmp.Or(options.Rotation, time.Hour).String(),
 	}); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -41,7 +42,7 @@ type PKI struct {
 // PKI makes a root and an intermediate authority, the roles ServerRole and
 // ClientRole, and the policy IssueCertificates.
 func (s *Server) PKI(ctx context.Context, options PKIOptions) (*PKI, error) {
-	ttl, maxTTL := or(options.TTL, time.Hour), or(options.MaxTTL, 24*time.Hour)
+	ttl, maxTTL := cmp.Or(options.TTL, time.Hour), cmp.Or(options.MaxTTL, 24*time.Hour)
 	const years = "87600h"
 	for _, path := range []string{rootMount, PKIMount} {
 		if err := s.mount(ctx, path, api.MountInput{Type: "pki", Config: api.MountConfigInput{MaxLeaseTTL: years}}); err != nil {
@@ -137,12 +138,4 @@ func Issue(ctx context.Context, client *api.Client, role, name string, ttl time.
 // pair is what a TLS client shows.
 func (c Certificate) pair() (tls.Certificate, error) {
 	return tls.X509KeyPair([]byte(c.Certificate+"\n"+c.Chain), []byte(c.Key))
-}
-
-// or returns the first duration, or the second when that is 0.
-func or(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }

@@ -200,11 +200,7 @@ func (s *Server) Start(ctx context.Context) error {
 // Stop ends the server. Requests under way have two seconds to be answered.
 // Data stay, but for those of Options.Memory. Stopping twice is fine.
 func (s *Server) Stop() error {
-	records, err := proc.Records(s.Dir)
-	if err == nil {
-		_, err = proc.End(stopGrace, records...)
-	}
-	if err != nil {
+	if _, err := proc.EndAll(stopGrace, s.Dir); err != nil {
 		return fmt.Errorf("stopping Vault: %w", err)
 	}
 	return nil

@@ -9,6 +9,15 @@ import (
 	"time"
 )
 
+// EndAll ends every process recorded below root, as End does.
+func EndAll(grace time.Duration, root string) ([]Record, error) {
+	records, err := Records(root)
+	if err != nil {
+		return nil, err
+	}
+	return End(grace, records...)
+}
+
 // End ends the recorded processes, all at the same time: it asks politely,
 // waits up to grace, then insists. Records of processes that are gone already
 // are fine. The record files are removed. It returns those that were alive.
