@@ -69,7 +69,7 @@ var requiredKeys = map[corev1.SecretType][]string{
 }
 
 // strippedMetadata are the labels and annotations that are not copied, because they change how Helm, Fleet or kubectl
-// treat the object; a trailing slash stands for all with that prefix, and covers its subdomains.
+// treat the object, or because they are the operator's own; a trailing slash stands for all with that prefix, and covers its subdomains.
 var strippedMetadata = []string{
 	"helm.sh/",
 	"meta.helm.sh/",
@@ -77,6 +77,7 @@ var strippedMetadata = []string{
 	"objectset.rio.cattle.io/",
 	"kubectl.kubernetes.io/last-applied-configuration",
 	"cattle.io/",
+	"fleethandshake.io/",
 }
 
 // values is what the constant chart ranges over. Labels and annotations are base64 like the data: Fleet replaces every

@@ -15,7 +15,7 @@ const (
 	// day is a good value.
 	AnnotationResyncRequestedAt = "fleethandshake.io/resync-requested-at"
 	// AnnotationForceDelete on a FleetHandshake that is being deleted ends the wait for clusters that have not
-	// confirmed. Its value must be "true".
+	// confirmed, and on a source the wait until what it has had made is given back. Its value must be "true".
 	AnnotationForceDelete = "fleethandshake.io/force-delete"
 	// AnnotationConfirmWithdrawal on a FleetHandshake lets a change go on that takes the Secret from many clusters at
 	// once. Its value must be status.revision. The operator removes it when it was used.
@@ -26,6 +26,14 @@ const (
 	// LabelWorkspace on a namespace, with the value "true", makes it a workspace of the operator, beside those of
 	// --workspaces. The operator needs a RoleBinding there.
 	LabelWorkspace = "fleethandshake.io/workspace"
+	// AnnotationRefresh on a source, such as a VaultSecret, asks for a refresh now. Each new value asks once; the time of
+	// day is a good value.
+	AnnotationRefresh = "fleethandshake.io/refresh"
+	// AnnotationSources is on every Secret that a source has made: which sources, and what each has put there, without
+	// values.
+	AnnotationSources = "fleethandshake.io/sources"
+	// FinalizerRevoke keeps a source that is being deleted until what it has had made is given back.
+	FinalizerRevoke = "fleethandshake.io/revoke"
 	// Finalizer keeps a FleetHandshake that is being deleted until the clusters have confirmed.
 	Finalizer = "fleethandshake.io/withdraw"
 )

@@ -43,3 +43,71 @@ func NewSecretGrant(namespace, name string, obj SecretGrant) *SecretGrant {
 	obj.Namespace = namespace
 	return &obj
 }
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// VaultConnectionList is a list of VaultConnection resources
+type VaultConnectionList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+
+	Items []VaultConnection `json:"items"`
+}
+
+func NewVaultConnection(namespace, name string, obj VaultConnection) *VaultConnection {
+	obj.APIVersion, obj.Kind = SchemeGroupVersion.WithKind("VaultConnection").ToAPIVersionAndKind()
+	obj.Name = name
+	obj.Namespace = namespace
+	return &obj
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// VaultDynamicSecretList is a list of VaultDynamicSecret resources
+type VaultDynamicSecretList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+
+	Items []VaultDynamicSecret `json:"items"`
+}
+
+func NewVaultDynamicSecret(namespace, name string, obj VaultDynamicSecret) *VaultDynamicSecret {
+	obj.APIVersion, obj.Kind = SchemeGroupVersion.WithKind("VaultDynamicSecret").ToAPIVersionAndKind()
+	obj.Name = name
+	obj.Namespace = namespace
+	return &obj
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// VaultPKISecretList is a list of VaultPKISecret resources
+type VaultPKISecretList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+
+	Items []VaultPKISecret `json:"items"`
+}
+
+func NewVaultPKISecret(namespace, name string, obj VaultPKISecret) *VaultPKISecret {
+	obj.APIVersion, obj.Kind = SchemeGroupVersion.WithKind("VaultPKISecret").ToAPIVersionAndKind()
+	obj.Name = name
+	obj.Namespace = namespace
+	return &obj
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// VaultSecretList is a list of VaultSecret resources
+type VaultSecretList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+
+	Items []VaultSecret `json:"items"`
+}
+
+func NewVaultSecret(namespace, name string, obj VaultSecret) *VaultSecret {
+	obj.APIVersion, obj.Kind = SchemeGroupVersion.WithKind("VaultSecret").ToAPIVersionAndKind()
+	obj.Name = name
+	obj.Namespace = namespace
+	return &obj
+}

@@ -14,8 +14,12 @@ import (
 )
 
 var (
-	FleetHandshakeResourceName = "fleethandshakes"
-	SecretGrantResourceName    = "secretgrants"
+	FleetHandshakeResourceName     = "fleethandshakes"
+	SecretGrantResourceName        = "secretgrants"
+	VaultConnectionResourceName    = "vaultconnections"
+	VaultDynamicSecretResourceName = "vaultdynamicsecrets"
+	VaultPKISecretResourceName     = "vaultpkisecrets"
+	VaultSecretResourceName        = "vaultsecrets"
 )
 
 // SchemeGroupVersion is group version used to register these objects
@@ -43,6 +47,14 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&FleetHandshakeList{},
 		&SecretGrant{},
 		&SecretGrantList{},
+		&VaultConnection{},
+		&VaultConnectionList{},
+		&VaultDynamicSecret{},
+		&VaultDynamicSecretList{},
+		&VaultPKISecret{},
+		&VaultPKISecretList{},
+		&VaultSecret{},
+		&VaultSecretList{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil

@@ -19,6 +19,10 @@ func init() {
 type Interface interface {
 	FleetHandshake() FleetHandshakeController
 	SecretGrant() SecretGrantController
+	VaultConnection() VaultConnectionController
+	VaultDynamicSecret() VaultDynamicSecretController
+	VaultPKISecret() VaultPKISecretController
+	VaultSecret() VaultSecretController
 }
 
 func New(controllerFactory controller.SharedControllerFactory) Interface {
@@ -37,4 +41,20 @@ func (v *version) FleetHandshake() FleetHandshakeController {
 
 func (v *version) SecretGrant() SecretGrantController {
 	return generic.NewController[*v1alpha1.SecretGrant, *v1alpha1.SecretGrantList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "SecretGrant"}, "secretgrants", true, v.controllerFactory)
+}
+
+func (v *version) VaultConnection() VaultConnectionController {
+	return generic.NewController[*v1alpha1.VaultConnection, *v1alpha1.VaultConnectionList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "VaultConnection"}, "vaultconnections", true, v.controllerFactory)
+}
+
+func (v *version) VaultDynamicSecret() VaultDynamicSecretController {
+	return generic.NewController[*v1alpha1.VaultDynamicSecret, *v1alpha1.VaultDynamicSecretList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "VaultDynamicSecret"}, "vaultdynamicsecrets", true, v.controllerFactory)
+}
+
+func (v *version) VaultPKISecret() VaultPKISecretController {
+	return generic.NewController[*v1alpha1.VaultPKISecret, *v1alpha1.VaultPKISecretList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "VaultPKISecret"}, "vaultpkisecrets", true, v.controllerFactory)
+}
+
+func (v *version) VaultSecret() VaultSecretController {
+	return generic.NewController[*v1alpha1.VaultSecret, *v1alpha1.VaultSecretList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "VaultSecret"}, "vaultsecrets", true, v.controllerFactory)
 }
