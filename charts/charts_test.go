@@ -81,11 +81,11 @@ func TestEveryObjectIsOfItsType(t *testing.T) {
 func TestNamespacesMayLookLikeNumbersAndBooleans(t *testing.T) {
 	used := map[string]bool{}
 	for _, object := range decoded(t, strictly(t), render(t, install.Chart, newest, withMonitoring, "--values="+valueSet(t, "high-availability"),
-		"--namespace=123", "--set-string=workspaces={1e3,true},sourceNamespaces={0x10,null},fleetNamespace=012,metrics.dashboard.namespace=6",
+		"--namespace=123", "--set-string=workspaces={1e3,true},sourceNamespaces={0x10,null,0o7},vault.namespaces={0o7},fleetNamespace=012,metrics.dashboard.namespace=6",
 	)) {
 		used[object.GetNamespace()] = true
 	}
-	for _, namespace := range []string{"123", "1e3", "true", "0x10", "null", "012", "6"} {
+	for _, namespace := range []string{"123", "1e3", "true", "0x10", "null", "0o7", "012", "6"} {
 		assert.True(t, used[namespace], "nothing is in %s", namespace)
 	}
 }
@@ -166,7 +166,7 @@ func TestTheRolesAreThoseOfTheMarkers(t *testing.T) {
 	want["Role cattle-fleet-system/fleet-handshake-fleet"] = want["Role cattle-fleet-system/fleet-handshake"]
 	delete(want, "Role cattle-fleet-system/fleet-handshake")
 	read(got, render(t, install.Chart, newest, "--show-only=templates/roles.yaml"))
-	require.Len(t, want, 5)
+	require.Len(t, want, 6)
 	assert.Equal(t, want, got)
 	for id, rules := range want {
 		require.NotEmpty(t, rules, id)

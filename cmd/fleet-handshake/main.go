@@ -15,6 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	// The image has no CA certificates: without any of the system, those of Mozilla hold.
+	_ "golang.org/x/crypto/x509roots/fallback"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -63,6 +65,13 @@ func command() *cobra.Command {
 	f.BoolVar(&opts.LeaderElect, "leader-elect", opts.LeaderElect, "let one of several replicas work at a time")
 	f.StringVar(&opts.ListenAddress, "listen-address", opts.ListenAddress, "address of /healthz, /readyz and /metrics; 0 turns it off")
 	f.IntVar(&opts.Workers, "workers", opts.Workers, "how many FleetHandshakes are worked on at a time")
+	f.IntVar(&opts.SourceWorkers, "source-workers", opts.SourceWorkers, "how many VaultSecrets, VaultDynamicSecrets and VaultPKISecrets are worked on at a time")
+	f.StringVar(&opts.Vault.Addr, "vault-addr", opts.Vault.Addr, "URL of the Vault of sources that name none; empty: they have to name one")
+	f.StringVar(&opts.Vault.CAFile, "vault-ca-file", opts.Vault.CAFile, "PEM file that certificates of Vault servers are checked with where no VaultConnection says otherwise; empty: those that browsers trust")
+	f.StringVar(&opts.Vault.AuthPath, "vault-auth-path", opts.Vault.AuthPath, "where the method kubernetes is mounted in Vault, for sources that say nothing else")
+	f.StringVar(&opts.Vault.Role, "vault-role", opts.Vault.Role, "role in Vault of sources that name none; empty: the namespace of the service account")
+	f.StringVar(&opts.Vault.ServiceAccount, "vault-service-account", opts.Vault.ServiceAccount, "service account that sources log in to Vault with that name none, in the namespace of each")
+	f.IntVar(&opts.Vault.RequestsPerSecond, "vault-requests-per-second", opts.Vault.RequestsPerSecond, "how many requests each Vault server gets in a second where no VaultConnection says otherwise")
 	f.StringSliceVar(&opts.Workspaces, "workspaces", opts.Workspaces, "namespaces that the operator writes in, beside those with the label fleethandshake.io/workspace=true: Fleet workspaces")
 	f.StringSliceVar(&opts.SourceNamespaces, "source-namespaces", nil, "namespaces that the operator reads Secrets of, beside the workspaces; empty: all")
 	f.StringVar(&opts.RevokedGrants, "revoked-grants", opts.RevokedGrants, "what happens to the copies in the clusters when the consent to send a Secret is taken back: Remove or Keep")

@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -49,6 +53,22 @@ func TestEachFlagHasAnEnvironmentTwin(t *testing.T) {
 	require.ErrorContains(t, fromEnvironment(command().Flags()), "environment variable FLEET_HANDSHAKE_WORKERS")
 }
 
+// TestAnImageWithoutCertificatesTrustsWhatBrowsersTrust runs this test again, where the system has no certificates.
+func TestAnImageWithoutCertificatesTrustsWhatBrowsersTrust(t *testing.T) {
+	if os.Getenv("WITHOUT_CERTIFICATES") == "" {
+		nothing := t.TempDir()
+		again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		again.Env = append(os.Environ(), "WITHOUT_CERTIFICATES=1", "SSL_CERT_FILE="+filepath.Join(nothing, "none"), "SSL_CERT_DIR="+nothing)
+		out, err := again.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		assert.Contains(t, string(out), "--- PASS: "+t.Name())
+		return
+	}
+	roots, err := x509.SystemCertPool()
+	require.NoError(t, err)
+	assert.False(t, roots.Equal(x509.NewCertPool()), "nothing is trusted")
+}
+
 func TestMistakesGetASentence(t *testing.T) {
 	t.Cleanup(func() { logrus.SetLevel(logrus.InfoLevel) })
 	for title, c := range map[string]struct {
@@ -60,6 +80,7 @@ func TestMistakesGetASentence(t *testing.T) {
 		"a missing file":      {[]string{"--kubeconfig", "nowhere.yaml"}, "name a kubeconfig file with --kubeconfig"},
 		"an extra argument":   {[]string{"start"}, "unknown command"},
 		"a misspelled flag":   {[]string{"--worker", "1"}, "unknown flag: --worker"},
+		"a rate in letters":   {[]string{"--vault-requests-per-second", "many"}, "invalid argument"},
 		"a number in letters": {[]string{"--workers", "many"}, "invalid argument"},
 	} {
 		t.Run(title, func(t *testing.T) {

@@ -25,6 +25,10 @@ type Hub struct {
 	kubernetes.Interface
 	Handshakes  Kind[v1alpha1.FleetHandshake]
 	Grants      Kind[v1alpha1.SecretGrant]
+	Connections Kind[v1alpha1.VaultConnection]
+	VaultKV     Kind[v1alpha1.VaultSecret]
+	VaultLeases Kind[v1alpha1.VaultDynamicSecret]
+	VaultPKI    Kind[v1alpha1.VaultPKISecret]
 	Bundles     Kind[fleet.Bundle]
 	Deployments Kind[fleet.BundleDeployment]
 	Clusters    Kind[fleet.Cluster]
@@ -44,6 +48,10 @@ func New(cfg *rest.Config) (*Hub, error) {
 		Interface:   kube,
 		Handshakes:  kind[v1alpha1.FleetHandshake](dyn, v1alpha1.SchemeGroupVersion, "FleetHandshake", "fleethandshakes"),
 		Grants:      kind[v1alpha1.SecretGrant](dyn, v1alpha1.SchemeGroupVersion, "SecretGrant", "secretgrants"),
+		Connections: kind[v1alpha1.VaultConnection](dyn, v1alpha1.SchemeGroupVersion, "VaultConnection", "vaultconnections"),
+		VaultKV:     kind[v1alpha1.VaultSecret](dyn, v1alpha1.SchemeGroupVersion, "VaultSecret", "vaultsecrets"),
+		VaultLeases: kind[v1alpha1.VaultDynamicSecret](dyn, v1alpha1.SchemeGroupVersion, "VaultDynamicSecret", "vaultdynamicsecrets"),
+		VaultPKI:    kind[v1alpha1.VaultPKISecret](dyn, v1alpha1.SchemeGroupVersion, "VaultPKISecret", "vaultpkisecrets"),
 		Bundles:     kind[fleet.Bundle](dyn, fleet.SchemeGroupVersion, "Bundle", "bundles"),
 		Deployments: kind[fleet.BundleDeployment](dyn, fleet.SchemeGroupVersion, "BundleDeployment", "bundledeployments"),
 		Clusters:    kind[fleet.Cluster](dyn, fleet.SchemeGroupVersion, "Cluster", "clusters"),

@@ -24,7 +24,11 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-const workspace = "fleet-default"
+const (
+	workspace = "fleet-default"
+	// sources is the namespace that the operator makes Secrets from Vault in.
+	sources = "sources"
+)
 
 var (
 	world *lab.Lab
@@ -57,7 +61,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, world.Stop()) }()
-	if hub, err = install.On(ctx, world.Hub); err != nil {
+	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+sources+"}"); err != nil {
 		return 1, err
 	}
 	log, err := os.Create(filepath.Join(world.Dir, "operator.log"))

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,10 +16,19 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-var handshakes = schema.GroupVersionResource{Group: "fleethandshake.io", Version: "v1alpha1", Resource: "fleethandshakes"}
-
 // apply creates a handshake from the YAML of its spec, as kubectl apply would.
 func apply(t *testing.T, spec string) (*unstructured.Unstructured, error) {
+	t.Helper()
+	return applyKind(t, "FleetHandshake", spec)
+}
+
+// of is the resource of one of our kinds.
+func of(kind string) schema.GroupVersionResource {
+	return v1alpha1.SchemeGroupVersion.WithResource(strings.ToLower(kind) + "s")
+}
+
+// applyKind creates an object of one of our kinds from the YAML of its spec, as kubectl apply would.
+func applyKind(t *testing.T, kind, spec string) (*unstructured.Unstructured, error) {
 	t.Helper()
 	object := map[string]any{}
 	if spec != "" {
@@ -26,15 +36,15 @@ func apply(t *testing.T, spec string) (*unstructured.Unstructured, error) {
 		require.NoError(t, yaml.Unmarshal([]byte(spec), &parsed))
 		object["spec"] = parsed
 	}
-	object["apiVersion"], object["kind"] = "fleethandshake.io/v1alpha1", "FleetHandshake"
+	object["apiVersion"], object["kind"] = "fleethandshake.io/v1alpha1", kind
 	object["metadata"] = map[string]any{"generateName": "valid-", "namespace": workspace}
 	dyn, err := dynamic.NewForConfig(world.Hub.Config)
 	require.NoError(t, err)
-	made, err := dyn.Resource(handshakes).Namespace(workspace).Create(context.Background(), &unstructured.Unstructured{Object: object},
+	made, err := dyn.Resource(of(kind)).Namespace(workspace).Create(context.Background(), &unstructured.Unstructured{Object: object},
 		metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
 	if err == nil {
 		t.Cleanup(func() {
-			_ = dyn.Resource(handshakes).Namespace(workspace).Delete(context.Background(), made.GetName(), metav1.DeleteOptions{})
+			_ = dyn.Resource(of(kind)).Namespace(workspace).Delete(context.Background(), made.GetName(), metav1.DeleteOptions{})
 		})
 	}
 	return made, err

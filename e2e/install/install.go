@@ -28,14 +28,22 @@ type Hub struct {
 // needNodes are the kinds of the chart that do nothing on a hub without nodes: there the operator is a process.
 var needNodes = sets.New("Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service")
 
-// On prepares a hub. The namespaces of Fleet are made when they are not there.
-func On(ctx context.Context, cluster *lab.Cluster) (*Hub, error) {
-	charts, err := rendered(ctx, cluster)
+// On prepares a hub. The values are those of the operator's chart that are not its defaults, each as helm takes it behind
+// --set, for example vault.namespaces={team-a}. The namespaces that the objects of the charts are in, and those of Fleet,
+// are made when they are not there.
+func On(ctx context.Context, cluster *lab.Cluster, values ...string) (*Hub, error) {
+	charts, err := rendered(ctx, cluster, values)
 	if err != nil {
 		return nil, err
 	}
 	var namespaces []*unstructured.Unstructured
-	for _, name := range []string{Namespace, "cattle-fleet-system", "fleet-default"} {
+	names := sets.New(Namespace, "cattle-fleet-system", "fleet-default")
+	for _, object := range charts {
+		if object.GetNamespace() != "" {
+			names.Insert(object.GetNamespace())
+		}
+	}
+	for _, name := range sets.List(names) {
 		n := &unstructured.Unstructured{}
 		n.SetAPIVersion("v1")
 		n.SetKind("Namespace")
@@ -59,7 +67,7 @@ func On(ctx context.Context, cluster *lab.Cluster) (*Hub, error) {
 }
 
 // rendered are the objects of both charts, without those that need nodes.
-func rendered(ctx context.Context, cluster *lab.Cluster) ([]*unstructured.Unstructured, error) {
+func rendered(ctx context.Context, cluster *lab.Cluster, values []string) ([]*unstructured.Unstructured, error) {
 	client, err := discovery.NewDiscoveryClientForConfig(cluster.Config)
 	if err != nil {
 		return nil, fmt.Errorf("making a client for cluster %s: %w", cluster.Name, err)
@@ -68,9 +76,16 @@ func rendered(ctx context.Context, cluster *lab.Cluster) ([]*unstructured.Unstru
 	if err != nil {
 		return nil, fmt.Errorf("asking cluster %s for its version: %w", cluster.Name, err)
 	}
+	var set []string
+	for _, value := range values {
+		set = append(set, "--set="+value)
+	}
 	var out []*unstructured.Unstructured
-	for _, chart := range []string{DefinitionsChart, Chart} {
-		content, err := Template(ctx, chart, version.GitVersion)
+	for _, chart := range []struct {
+		name string
+		args []string
+	}{{name: DefinitionsChart}, {Chart, set}} {
+		content, err := Template(ctx, chart.name, version.GitVersion, chart.args...)
 		if err != nil {
 			return nil, err
 		}

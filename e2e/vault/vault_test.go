@@ -45,7 +45,7 @@ func start(t *testing.T, ttl time.Duration) (*labvault.Server, *vault.Pool, *vau
 	require.NoError(t, err)
 	ca, err := os.ReadFile(server.CAFile)
 	require.NoError(t, err)
-	pool := vault.NewPool(clock.RealClock{})
+	pool := vault.NewPool(clock.RealClock{}, vault.Options{})
 	session, err := pool.Session(vault.Connection{Address: server.Address, CA: ca, RequestsPerSecond: 500}, appRole{roleID, secretID})
 	require.NoError(t, err)
 	return server, pool, session

@@ -10,8 +10,12 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/audit"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/handshake"
+	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
+	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/vaultsource"
+	"github.com/fleet-handshake/fleet-handshake/pkg/event"
 	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io"
+	handshakectlv1 "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	"github.com/fleet-handshake/fleet-handshake/pkg/workspace"
@@ -27,6 +31,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
@@ -41,6 +46,7 @@ import (
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=bundles.fleet.cattle.io;bundledeployments.fleet.cattle.io;clusters.fleet.cattle.io;clustergroups.fleet.cattle.io;fleethandshakes.fleethandshake.io;secretgrants.fleethandshake.io;vaultconnections.fleethandshake.io;vaultsecrets.fleethandshake.io;vaultdynamicsecrets.fleethandshake.io;vaultpkisecrets.fleethandshake.io,verbs=get
 // +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,verbs=create
 // +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,resourceNames=fleet-handshake,verbs=get;update
+// +kubebuilder:rbac:namespace=fleet-handshake-system,groups="",resources=secrets,verbs=get;create;update;delete
 // +kubebuilder:rbac:namespace=cattle-fleet-system,groups="",resources=configmaps,resourceNames=fleet-controller,verbs=get
 
 // Run checks what the operator needs, and works until ctx ends. It returns nil when ctx ended, and an error when the
@@ -85,8 +91,16 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	if err := serve(ctx, stop, opts.ListenAddress, &ready); err != nil {
 		return err
 	}
+	var fromVault atomic.Pointer[vaultsource.Sources]
+	defer func() {
+		if s := fromVault.Load(); s != nil {
+			s.Close()
+		}
+	}()
 	work := func(ctx context.Context) {
-		if err := startControllers(ctx, cfg, kube, opts, auditLog); err != nil {
+		sources, err := startControllers(ctx, cfg, kube, opts, auditLog)
+		fromVault.Store(sources)
+		if err != nil {
 			stop(err)
 			return
 		}
@@ -108,10 +122,10 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	return nil
 }
 
-func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Interface, opts Options, auditLog *audit.Log) error {
+func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Interface, opts Options, auditLog *audit.Log) (*vaultsource.Sources, error) {
 	clients, err := client.NewSharedClientFactory(cfg, nil)
 	if err != nil {
-		return fmt.Errorf("making the client factory: %w", err)
+		return nil, fmt.Errorf("making the client factory: %w", err)
 	}
 	ours := func(o *metav1.ListOptions) { o.LabelSelector = v1alpha1.LabelHandshake }
 	caches := cache.NewSharedCachedFactory(clients, &cache.SharedCacheFactoryOptions{
@@ -124,15 +138,15 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 	factoryOptions := &generic.FactoryOptions{SharedControllerFactory: shared}
 	fleetFactory, err := fleetctl.NewFactoryFromConfigWithOptions(cfg, factoryOptions)
 	if err != nil {
-		return fmt.Errorf("making the Fleet controllers: %w", err)
+		return nil, fmt.Errorf("making the Fleet controllers: %w", err)
 	}
 	handshakeFactory, err := handshakectl.NewFactoryFromConfigWithOptions(cfg, factoryOptions)
 	if err != nil {
-		return fmt.Errorf("making the FleetHandshake controllers: %w", err)
+		return nil, fmt.Errorf("making the FleetHandshake controllers: %w", err)
 	}
 	workspaces, err := workspace.New(cfg, opts.Workspaces)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var namespaces []string
 	if len(opts.SourceNamespaces) > 0 {
@@ -140,9 +154,13 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 	}
 	store, err := secrets.New(cfg, kube.CoreV1(), namespaces...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fleetV1, handshakeV1 := fleetFactory.Fleet().V1alpha1(), handshakeFactory.Fleethandshake().V1alpha1()
+	fromVault, sources, err := registerSources(ctx, handshakeV1, kube.CoreV1(), store, opts)
+	if err != nil {
+		return nil, err
+	}
 	err = handshake.Register(ctx, handshake.Config{
 		Handshakes:   handshakeV1.FleetHandshake(),
 		Bundles:      fleetV1.Bundle(),
@@ -163,30 +181,51 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		Clock: opts.Clock,
 	}, registry())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for informer, transform := range map[toolscache.SharedIndexInformer]toolscache.TransformFunc{
-		handshakeV1.FleetHandshake().Informer(): audit.KeepManager,
-		handshakeV1.SecretGrant().Informer():    dropManagedFields,
-		fleetV1.Bundle().Informer():             dropStatus,
-		fleetV1.BundleDeployment().Informer():   stripDeployment,
-		fleetV1.Cluster().Informer():            dropStatus,
-		fleetV1.ClusterGroup().Informer():       dropStatus,
+		handshakeV1.FleetHandshake().Informer():     audit.KeepManager,
+		handshakeV1.SecretGrant().Informer():        dropManagedFields,
+		handshakeV1.VaultConnection().Informer():    dropManagedFields,
+		handshakeV1.VaultSecret().Informer():        dropManagedFields,
+		handshakeV1.VaultDynamicSecret().Informer(): dropManagedFields,
+		handshakeV1.VaultPKISecret().Informer():     dropManagedFields,
+		fleetV1.Bundle().Informer():                 dropStatus,
+		fleetV1.BundleDeployment().Informer():       stripDeployment,
+		fleetV1.Cluster().Informer():                dropStatus,
+		fleetV1.ClusterGroup().Informer():           dropStatus,
 	} {
 		if err := informer.SetTransform(transform); err != nil {
-			return fmt.Errorf("preparing the informers: %w", err)
+			return nil, fmt.Errorf("preparing the informers: %w", err)
 		}
 	}
 	if err := store.Start(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if err := workspaces.Start(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if err := shared.Start(ctx, opts.Workers); err != nil {
-		return fmt.Errorf("starting the controllers: %w", err)
+		return nil, fmt.Errorf("starting the controllers: %w", err)
 	}
-	return nil
+	go fromVault.Run(ctx)
+	go sources.Run(ctx)
+	return fromVault, nil
+}
+
+// registerSources prepares the controller of what makes Secrets.
+func registerSources(ctx context.Context, controllers handshakectlv1.Interface, core corev1client.CoreV1Interface, store *secrets.Store, opts Options) (*vaultsource.Sources, *source.Controller, error) {
+	fromVault, err := vaultsource.New(vaultsource.Config{Controllers: controllers, Core: core, Namespace: opts.Namespace, Defaults: opts.Vault})
+	if err != nil {
+		return nil, nil, err
+	}
+	sources, err := source.New(ctx, source.Config{
+		Secrets: store, Writer: core, Events: event.NewRecorder(core), Workers: opts.SourceWorkers, Clock: opts.Clock,
+	}, registry(), fromVault.Kinds()...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return fromVault, sources, fromVault.Register(ctx, registry(), sources.Wake)
 }
 
 func dropManagedFields(o any) (any, error) {

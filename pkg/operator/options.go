@@ -3,11 +3,16 @@
 package operator
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
+	"regexp"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/vaultsource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
 )
@@ -28,6 +33,10 @@ type Options struct {
 	ListenAddress string
 	// Workers is how many handshakes are worked on at a time.
 	Workers int
+	// SourceWorkers is how many VaultSecrets, VaultDynamicSecrets and VaultPKISecrets are worked on at a time.
+	SourceWorkers int
+	// Vault holds for the sources that say nothing else.
+	Vault vaultsource.Defaults
 	// Workspaces are the namespaces that the operator writes in, beside those that have the label
 	// fleethandshake.io/workspace.
 	Workspaces []string
@@ -56,7 +65,8 @@ type Options struct {
 // Defaults are what the flags say when they are not given.
 func Defaults() Options {
 	return Options{
-		Namespace: "fleet-handshake-system", LeaderElect: true, ListenAddress: ":8080", Workers: 8,
+		Namespace: "fleet-handshake-system", LeaderElect: true, ListenAddress: ":8080", Workers: 8, SourceWorkers: 16,
+		Vault:      vaultsource.Defaults{AuthPath: "kubernetes", ServiceAccount: "vault-operator-sync", RequestsPerSecond: 20},
 		Workspaces: []string{"fleet-default"}, RevokedGrants: RemoveRevoked,
 		FleetNamespace: "cattle-fleet-system", StuckAfter: 10 * time.Minute, MissingGrace: time.Minute, WithdrawalThreshold: 50,
 	}
@@ -71,6 +81,10 @@ func (o Options) Validate() error {
 	if o.Workers < 1 {
 		errs = append(errs, fmt.Errorf("--workers is %d: write 1 or more", o.Workers))
 	}
+	if o.SourceWorkers < 1 {
+		errs = append(errs, fmt.Errorf("--source-workers is %d: write 1 or more", o.SourceWorkers))
+	}
+	errs = append(errs, validateVault(o.Vault))
 	if o.RevokedGrants != RemoveRevoked && o.RevokedGrants != KeepRevoked {
 		errs = append(errs, fmt.Errorf("--revoked-grants is %q: write %s or %s", o.RevokedGrants, RemoveRevoked, KeepRevoked))
 	}
@@ -96,6 +110,45 @@ func (o Options) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// vaultAddress is what the field addr of a VaultSecret takes.
+var vaultAddress = regexp.MustCompile(`^https?://[^/?#@ ]+(/[^?#@ ]*)?$`)
+
+func validateVault(v vaultsource.Defaults) error {
+	var errs []error
+	if v.Addr != "" && !vaultAddress.MatchString(v.Addr) {
+		errs = append(errs, fmt.Errorf("--vault-addr is %q: write a URL, for example https://vault.example.com:8200, or nothing when each source names its server", v.Addr))
+	}
+	if v.CAFile != "" {
+		if err := hasCertificates(v.CAFile); err != nil {
+			errs = append(errs, fmt.Errorf("--vault-ca-file is %q: %w; name a PEM file with certificates, or write nothing for those that browsers trust", v.CAFile, err))
+		}
+	}
+	if v.AuthPath == "" {
+		errs = append(errs, errors.New("--vault-auth-path is empty: name the path that Vault's method kubernetes is mounted at, for example kubernetes"))
+	}
+	if len(validation.IsDNS1123Subdomain(v.ServiceAccount)) > 0 {
+		errs = append(errs, fmt.Errorf("--vault-service-account is %q, which is not the name of a service account: write one, for example vault-operator-sync", v.ServiceAccount))
+	}
+	if v.RequestsPerSecond < 1 {
+		errs = append(errs, fmt.Errorf("--vault-requests-per-second is %d: write 1 or more", v.RequestsPerSecond))
+	}
+	return errors.Join(errs...)
+}
+
+func hasCertificates(file string) error {
+	content, err := os.ReadFile(file)
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	if err != nil {
+		return err
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(content) {
+		return errors.New("it has no certificate")
+	}
+	return nil
 }
 
 func areNamespaces(flag string, names []string) error {

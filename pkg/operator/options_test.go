@@ -1,6 +1,11 @@
 package operator
 
 import (
+	"encoding/pem"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,6 +15,8 @@ import (
 )
 
 func TestValidate(t *testing.T) {
+	noCertificate := filepath.Join(t.TempDir(), "empty.pem")
+	require.NoError(t, os.WriteFile(noCertificate, []byte("x"), 0o600))
 	require.NoError(t, Defaults().Validate())
 	for title, c := range map[string]struct {
 		change func(*Options)
@@ -80,6 +87,42 @@ func TestValidate(t *testing.T) {
 			func(o *Options) { o.RevokedGrants = "" },
 			`--revoked-grants is "": write Remove or Keep`,
 		},
+		"no worker for sources": {
+			func(o *Options) { o.SourceWorkers = 0 },
+			"--source-workers is 0: write 1 or more",
+		},
+		"a Vault without a scheme": {
+			func(o *Options) { o.Vault.Addr = "vault.example.com:8200" },
+			`--vault-addr is "vault.example.com:8200": write a URL, for example https://vault.example.com:8200, or nothing when each source names its server`,
+		},
+		"a Vault with a password": {
+			func(o *Options) { o.Vault.Addr = "https://me:x@vault.example.com" },
+			`--vault-addr is "https://me:x@vault.example.com": write a URL, for example https://vault.example.com:8200, or nothing when each source names its server`,
+		},
+		"a file of certificates that is missing": {
+			func(o *Options) { o.Vault.CAFile = "nowhere/ca.pem" },
+			`--vault-ca-file is "nowhere/ca.pem": no such file or directory; name a PEM file with certificates, or write nothing for those that browsers trust`,
+		},
+		"a file without certificates": {
+			func(o *Options) { o.Vault.CAFile = noCertificate },
+			fmt.Sprintf("--vault-ca-file is %q: it has no certificate; name a PEM file with certificates, or write nothing for those that browsers trust", noCertificate),
+		},
+		"a login that is mounted nowhere": {
+			func(o *Options) { o.Vault.AuthPath = "" },
+			"--vault-auth-path is empty: name the path that Vault's method kubernetes is mounted at, for example kubernetes",
+		},
+		"no service account": {
+			func(o *Options) { o.Vault.ServiceAccount = "" },
+			`--vault-service-account is "", which is not the name of a service account: write one, for example vault-operator-sync`,
+		},
+		"a service account with its namespace": {
+			func(o *Options) { o.Vault.ServiceAccount = "team-a/default" },
+			`--vault-service-account is "team-a/default", which is not the name of a service account: write one, for example vault-operator-sync`,
+		},
+		"no request at all": {
+			func(o *Options) { o.Vault.RequestsPerSecond = 0 },
+			"--vault-requests-per-second is 0: write 1 or more",
+		},
 		"more than all": {
 			func(o *Options) { o.WithdrawalThreshold = 101 },
 			"--withdrawal-threshold is 101: write a percentage from 0 to 100",
@@ -91,10 +134,18 @@ func TestValidate(t *testing.T) {
 			assert.EqualError(t, o.Validate(), c.err)
 		})
 	}
+	certificates := filepath.Join(t.TempDir(), "ca.pem")
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	require.NoError(t, os.WriteFile(certificates, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
 	for title, change := range map[string]func(*Options){
 		"no address":                 func(o *Options) { o.ListenAddress = "0" },
 		"revoked grants keep copies": func(o *Options) { o.RevokedGrants = "Keep" },
-		"labelled workspaces only":   func(o *Options) { o.Workspaces = nil },
+		"a Vault for sources that name none": func(o *Options) {
+			o.Vault.Addr, o.Vault.CAFile, o.Vault.Role = "https://vault.example.com:8200", certificates, "hub"
+		},
+		"a Vault behind a path":    func(o *Options) { o.Vault.Addr = "http://gateway/vault/" },
+		"labelled workspaces only": func(o *Options) { o.Workspaces = nil },
 		"several namespaces": func(o *Options) {
 			o.Workspaces, o.SourceNamespaces = []string{"fleet-default", "fleet-local"}, []string{"platform", "1-2"}
 		},
@@ -112,6 +163,8 @@ func TestTheSafeWaysAreTheDefaults(t *testing.T) {
 	assert.Equal(t, "Remove", o.RevokedGrants)
 	assert.Equal(t, []string{"fleet-default"}, o.Workspaces)
 	assert.Equal(t, 50, o.WithdrawalThreshold)
+	assert.Empty(t, o.Vault.Addr, "a token of a service account goes to no server that nobody has named")
+	assert.Empty(t, o.Vault.Role, "each namespace has a role of its own")
 }
 
 func TestHasValuesHash(t *testing.T) {

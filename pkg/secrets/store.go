@@ -45,7 +45,7 @@ type Store struct {
 	metadata metadata.Interface
 	// all is true when one watch serves all namespaces.
 	all     bool
-	changed func(metav1.Object)
+	changed []func(metav1.Object)
 
 	mu sync.Mutex
 	// watches are by namespace; the one of all has the empty name.
@@ -59,7 +59,7 @@ func New(cfg *rest.Config, client corev1client.SecretsGetter, namespaces ...stri
 	if err != nil {
 		return nil, fmt.Errorf("making the metadata client: %w", err)
 	}
-	s := &Store{client: client, metadata: metaClient, all: len(namespaces) == 0, changed: func(metav1.Object) {}, watches: map[string]cache.SharedIndexInformer{}}
+	s := &Store{client: client, metadata: metaClient, all: len(namespaces) == 0, watches: map[string]cache.SharedIndexInformer{}}
 	if s.all {
 		namespaces = []string{metav1.NamespaceAll}
 	}
@@ -87,7 +87,9 @@ func (s *Store) newWatch(namespace string) (cache.SharedIndexInformer, error) {
 			o = gone.Obj
 		}
 		if m, ok := o.(metav1.Object); ok {
-			s.changed(m)
+			for _, f := range s.changed {
+				f(m)
+			}
 		}
 	}
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -105,8 +107,9 @@ func (s *Store) newWatch(namespace string) (cache.SharedIndexInformer, error) {
 	return informer, nil
 }
 
-// OnChange calls f for each Secret that appears, changes or goes. The objects hold metadata only. Call it before Start.
-func (s *Store) OnChange(f func(metav1.Object)) { s.changed = f }
+// OnChange calls f for each Secret that appears, changes or goes, as others before it. The objects hold metadata only. Call
+// it before Start.
+func (s *Store) OnChange(f func(metav1.Object)) { s.changed = append(s.changed, f) }
 
 // Start watches until ctx ends. It returns when the first lists have arrived, with the error of ctx, or with one that
 // says that the Secrets of all namespaces may not be listed. One namespace that may not be listed holds up nothing.

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
@@ -20,7 +20,8 @@ import (
 // mountsFor is how long it is believed what a mount is.
 const mountsFor = time.Hour
 
-// atOnce bounds the requests of one recursive read that are under way.
+// atOnce bounds the requests of recursive reads that are under way or wait for the rate limit: of one, and of all of a
+// server together. So whoever asks for one secret waits for no more than these, however large a folder is.
 const atOnce = 10
 
 // maxLeaves bounds a recursive read. A Secret could not hold more.
@@ -50,7 +51,7 @@ func (s *Session) ReadKV(ctx context.Context, read vaultkv.Read, version int64, 
 	if kv, ok := s.recent(key, age); ok {
 		return kv, nil
 	}
-	out, err, _ := s.reads.Do(key, func() (any, error) {
+	kv, err := s.reads.do(ctx, key, func() (KV, error) {
 		if kv, ok := s.recent(key, age); ok {
 			return kv, nil
 		}
@@ -71,10 +72,11 @@ func (s *Session) ReadKV(ctx context.Context, read vaultkv.Read, version int64, 
 		s.mu.Unlock()
 		return kv, nil
 	})
-	if err != nil {
-		return KV{}, err
+	var asked *Error
+	if err != nil && ctx.Err() != nil && !errors.As(err, &asked) {
+		return KV{}, s.unasked(ctx, "reading "+read.Base)
 	}
-	return out.(KV), nil //nolint:forcetypeassert // the function gives nothing else
+	return kv, err
 }
 
 func (s *Session) recent(key string, age time.Duration) (KV, bool) {
@@ -115,16 +117,55 @@ func (s *Session) leaf(ctx context.Context, path string, version int64) (vaultkv
 	return leaf, nil
 }
 
-// walk reads all secrets below a folder, which has a slash at its end.
+// walk reads all secrets below a folder, which has a slash at its end. The first error ends it. With several, it is that
+// of the first path, so that it is the same each time: all before it have begun when it comes, and are waited for.
 func (s *Session) walk(ctx context.Context, folder string) ([]vaultkv.Leaf, error) {
-	var mu sync.Mutex
-	var leaves []vaultkv.Leaf
-	group, ctx := errgroup.WithContext(ctx)
+	paths, err := s.below(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	leaves := make([]vaultkv.Leaf, len(paths))
+	errs := make([]error, len(paths))
+	var failed atomic.Bool
+	var group errgroup.Group
 	group.SetLimit(atOnce)
+	for i, path := range paths {
+		if failed.Load() {
+			break
+		}
+		group.Go(func() error {
+			leave, err := s.server.place(ctx)
+			if err == nil {
+				leaves[i], err = s.leaf(ctx, path, 0)
+				leave()
+			}
+			if errs[i] = err; err != nil {
+				failed.Store(true)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(leaves, func(a, b vaultkv.Leaf) int { return strings.Compare(a.Path, b.Path) })
+	return leaves, nil
+}
+
+// below gives the paths of all secrets below a folder.
+func (s *Session) below(ctx context.Context, folder string) ([]string, error) {
 	folders := []string{folder}
 	var paths []string
 	for len(folders) > 0 {
+		leave, err := s.server.place(ctx)
+		if err != nil {
+			return nil, err
+		}
 		names, err := s.list(ctx, folders[0])
+		leave()
 		if err != nil {
 			return nil, err
 		}
@@ -137,21 +178,10 @@ func (s *Session) walk(ctx context.Context, folder string) ([]vaultkv.Leaf, erro
 		}
 		folders = folders[1:]
 		if len(paths)+len(folders) > maxLeaves {
-			return nil, &Error{Kind: Invalid, Request: "LIST " + folder, Address: s.server.connection.Address, Reason: fmt.Sprintf("there are more than %d secrets and folders below it: name fewer", maxLeaves)}
+			return nil, s.invalid("LIST "+folder, fmt.Sprintf("there are more than %d secrets and folders below it: name fewer", maxLeaves))
 		}
 	}
-	for _, path := range paths {
-		group.Go(func() error {
-			leaf, err := s.leaf(ctx, path, 0)
-			mu.Lock()
-			defer mu.Unlock()
-			leaves = append(leaves, leaf)
-			return err
-		})
-	}
-	err := group.Wait()
-	slices.SortFunc(leaves, func(a, b vaultkv.Leaf) int { return strings.Compare(a.Path, b.Path) })
-	return leaves, err
+	return paths, nil
 }
 
 // list gives the names in a folder. Those of folders have a slash at their end.
@@ -188,9 +218,11 @@ func (s *Session) mountOf(ctx context.Context, path string) (mount, error) {
 		return m, nil
 	}
 	first, _, _ := strings.Cut(path, "/")
-	looking := s.server.lockFor(first)
-	looking.Lock()
-	defer looking.Unlock()
+	unlock, err := s.server.lockFor(ctx, first)
+	if err != nil {
+		return mount{}, err
+	}
+	defer unlock()
 	if m, ok := s.knownMount(path); ok {
 		return m, nil
 	}
@@ -231,13 +263,4 @@ func (s *Session) knownMount(path string) (mount, bool) {
 		}
 	}
 	return mount{}, false
-}
-
-func (s *server) lockFor(segment string) *sync.Mutex {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.looking[segment] == nil {
-		s.looking[segment] = &sync.Mutex{}
-	}
-	return s.looking[segment]
 }

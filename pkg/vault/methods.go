@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -75,17 +76,18 @@ type SecretKey struct {
 
 func (s SecretKey) String() string { return s.Namespace + "/" + s.Name + "/" + s.Key }
 
-// read gives the value of the key. The error names the Secret and the key.
+// read gives the value of the key, without the line break at the end that files have. The error names the Secret and the
+// key.
 func (s SecretKey) read(ctx context.Context) (string, error) {
 	secret, err := s.get(ctx)
 	if err != nil {
 		return "", err
 	}
-	value, ok := secret.Data[s.Key]
-	if !ok || len(value) == 0 {
+	value := strings.TrimRight(string(secret.Data[s.Key]), "\r\n")
+	if value == "" {
 		return "", fmt.Errorf("Secret %s/%s has no key %s: add it, or name another one", s.Namespace, s.Name, s.Key) //nolint:staticcheck // Secret is a kind
 	}
-	return string(value), nil
+	return value, nil
 }
 
 func (s SecretKey) get(ctx context.Context) (*corev1.Secret, error) {

@@ -18,9 +18,6 @@ import (
 // maxBody bounds what is read of an answer. Vault itself refuses secrets of more than a megabyte.
 const maxBody = 4 << 20
 
-// maxReason bounds what is taken of Vault's own words.
-const maxReason = 200
-
 // Kind says what can be done about an Error.
 type Kind int
 
@@ -42,8 +39,10 @@ type Error struct {
 	Status int
 	// Request is method and path, Address that of the server.
 	Request, Address string
-	// Reason is in our own words or, for what a person has to mend, in Vault's.
+	// Reason is in our own words or, for what a person has to mend, in Vault's. It stays the same while the cause does.
 	Reason string
+	// engine means that Vault is well, but not what is behind one of its engines.
+	engine bool
 }
 
 func (e *Error) Error() string {
@@ -67,20 +66,28 @@ type request struct {
 	path  string
 	query url.Values
 	body  any
+	// engine means that the answer depends on more than Vault, such as a database.
+	engine bool
 }
 
 func (r request) String() string { return r.method + " " + r.path }
 
 // response is what is looked at of an answer.
 type response struct {
-	Data map[string]any `json:"data"`
-	Auth *auth          `json:"auth"`
+	Data          map[string]any `json:"data"`
+	Auth          *auth          `json:"auth"`
+	LeaseID       string         `json:"lease_id"`
+	LeaseDuration int64          `json:"lease_duration"`
+	Renewable     bool           `json:"renewable"`
 }
 
 type auth struct {
-	ClientToken   string `json:"client_token"`
-	LeaseDuration int64  `json:"lease_duration"`
-	Renewable     bool   `json:"renewable"`
+	ClientToken   string   `json:"client_token"`
+	Accessor      string   `json:"accessor"`
+	Policies      []string `json:"policies"`
+	TokenType     string   `json:"token_type"`
+	LeaseDuration int64    `json:"lease_duration"`
+	Renewable     bool     `json:"renewable"`
 }
 
 // send sends the request. Numbers in the answer stay exact.
@@ -139,33 +146,17 @@ func (r request) refused(err error, status int) *Error {
 		}
 	}
 	var refusal *api.ResponseError
-	if errors.As(err, &refusal) && (e.Kind == Denied || e.Kind == Invalid) {
+	if !errors.As(err, &refusal) {
+		return e
+	}
+	if r.engine && status == http.StatusInternalServerError && !refusal.RawError {
+		e.engine = true
+		e.Reason = "Vault or what is behind this path has failed: the log of Vault says why"
+	}
+	if e.Kind == Denied || e.Kind == Invalid {
 		if words := slices.DeleteFunc(slices.Clone(refusal.Errors), func(s string) bool { return strings.TrimSpace(s) == "" }); len(words) > 0 {
 			e.Reason = shorten(strings.Join(strings.Fields(strings.Join(words, "; ")), " "))
 		}
 	}
 	return e
-}
-
-// reasonOf says in our own words why there was no answer: an error of the library has the whole URL.
-func reasonOf(ctx context.Context, err error) string {
-	var failed *url.Error
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
-		return "it was not waited for"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time"
-	case err == nil:
-		return "no answer"
-	case errors.As(err, &failed):
-		return shorten(failed.Err.Error())
-	}
-	return shorten(err.Error())
-}
-
-func shorten(text string) string {
-	if len(text) > maxReason {
-		return strings.ToValidUTF8(text[:maxReason], "") + "…"
-	}
-	return text
 }

@@ -1,5 +1,3 @@
-// Package vault reads from HashiCorp Vault for many objects at once: each server has one rate limit and one circuit
-// breaker, each identity one token, and each path is read once for all who want it.
 package vault
 
 import (
@@ -17,7 +15,6 @@ import (
 	"github.com/hashicorp/vault/api"
 	"github.com/sony/gobreaker/v2"
 	"golang.org/x/time/rate"
-	"k8s.io/utils/clock"
 )
 
 // What holds when a Connection does not say otherwise.
@@ -31,6 +28,9 @@ const (
 	failuresToOpen = 5
 	openFor        = 15 * time.Second
 )
+
+// errUntold is what the circuit breaker is told of a request that says nothing about the server.
+var errUntold = errors.New("nothing is known about the server")
 
 // Connection says how to reach a server.
 type Connection struct {
@@ -48,96 +48,51 @@ type Connection struct {
 	RequestsPerSecond float64
 }
 
-// key is different for connections that are.
-func (c Connection) key() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q", []any{c.Address, c.Namespace, c.CA, c.ServerName, c.Timeout, c.RequestsPerSecond}))
-	return hex.EncodeToString(sum[:])
-}
-
-// Pool shares servers and tokens. The zero value is not ready; use NewPool.
-type Pool struct {
-	clock clock.WithDelayedExecution
-
-	mu       sync.Mutex
-	servers  map[string]*server
-	sessions map[string]*Session
-}
-
-// NewPool makes a Pool without any server.
-func NewPool(c clock.WithDelayedExecution) *Pool {
-	return &Pool{clock: c, servers: map[string]*server{}, sessions: map[string]*Session{}}
-}
-
-// Session is what reads with one identity from one server. Whoever asks with an equal connection and an Auth of the same
-// ID gets the same. The error says what is wrong with the connection.
-func (p *Pool) Session(connection Connection, auth Auth) (*Session, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	key := connection.key()
-	s := p.servers[key]
-	if s == nil {
-		var err error
-		if s, err = newServer(connection); err != nil {
-			return nil, err
-		}
-		p.servers[key] = s
-	}
-	key += "/" + auth.ID()
-	if p.sessions[key] == nil {
-		p.sessions[key] = newSession(p.clock, s, auth)
-	}
-	p.sessions[key].use(auth)
-	return p.sessions[key], nil
-}
-
-// Sweep gives back the tokens that nobody has used for so long, and forgets what was read with them.
-func (p *Pool) Sweep(ctx context.Context, unused time.Duration) error {
-	p.mu.Lock()
-	var old []*Session
-	for key, s := range p.sessions {
-		if p.clock.Since(s.lastUse()) >= unused {
-			old = append(old, s)
-			delete(p.sessions, key)
-		}
-	}
-	p.mu.Unlock()
-	var errs []error
-	for _, s := range old {
-		errs = append(errs, s.release(ctx))
-	}
-	return errors.Join(errs...)
-}
-
-// Close gives all tokens back. A token that was given to the operator, and not got by a login, stays.
-func (p *Pool) Close(ctx context.Context) error { return p.Sweep(ctx, 0) }
-
-// server is one Vault.
-type server struct {
-	connection Connection
-	limit      *rate.Limiter
-	breaker    *gobreaker.TwoStepCircuitBreaker[any]
-
-	mu     sync.Mutex
-	mounts map[string]mount
-	// looking has a lock for the first segment of each path, so that a mount is looked up once.
-	looking map[string]*sync.Mutex
-}
-
-func newServer(c Connection) (*server, error) {
+func (c Connection) withDefaults() Connection {
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
 	}
 	if c.RequestsPerSecond == 0 {
 		c.RequestsPerSecond = DefaultRequestsPerSecond
 	}
+	return c
+}
+
+// key is different for connections that are. It has no slash.
+func (c Connection) key() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q", []any{c.Address, c.Namespace, c.CA, c.ServerName, c.Timeout, c.RequestsPerSecond}))
+	return hex.EncodeToString(sum[:])
+}
+
+// server is one Vault.
+type server struct {
+	connection Connection
+	requested  func(address string, err error)
+	limit      *rate.Limiter
+	breaker    *gobreaker.TwoStepCircuitBreaker[any]
+	// walks has a place for each request of recursive reads that may wait for the limit. All others wait for these at most.
+	walks chan struct{}
+
+	mu     sync.Mutex
+	mounts map[string]mount
+	// looking has a lock for the first segment of each path, so that a mount is looked up once.
+	looking map[string]chan struct{}
+	// failure is the last that has counted for the breaker.
+	failure *Error
+}
+
+func newServer(c Connection, requested func(string, error)) (*server, error) {
 	s := &server{
 		connection: c,
+		requested:  requested,
 		limit:      rate.NewLimiter(rate.Limit(c.RequestsPerSecond), max(1, int(c.RequestsPerSecond))),
 		breaker: gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 			Name: c.Address, MaxRequests: 1, Timeout: openFor,
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= failuresToOpen },
+			IsExcluded:  func(err error) bool { return errors.Is(err, errUntold) },
 		}),
-		mounts: map[string]mount{}, looking: map[string]*sync.Mutex{},
+		walks:  make(chan struct{}, atOnce),
+		mounts: map[string]mount{}, looking: map[string]chan struct{}{},
 	}
 	_, err := s.client(nil)
 	return s, err
@@ -167,29 +122,84 @@ func (s *server) client(certificate *tls.Certificate) (*api.Client, error) {
 	client.ClearToken()
 	client.SetMaxRetries(0)
 	client.SetNamespace(s.connection.Namespace)
+	// The default of the library takes this from the environment, too.
+	client.SetWrappingLookupFunc(func(string, string) string { return "" })
 	return client, nil
 }
 
-// do sends one request when limit and breaker let it. The error is an *Error.
+// do sends one request when limit and breaker let it. The error is an *Error. While the server is left alone, it has the
+// reason why: an outage has one text, whether it was tried or not.
 func (s *server) do(ctx context.Context, client *api.Client, request request) (*response, error) {
 	done, err := s.breaker.Allow()
 	if err != nil {
-		return nil, &Error{Kind: Unavailable, Request: request.String(), Address: s.connection.Address, Reason: "the last requests have failed, and it is left alone for a while"}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return nil, &Error{
+			Kind: Unavailable, Status: s.failure.Status, Request: request.String(), Address: s.connection.Address, Reason: s.failure.Reason,
+		}
 	}
 	if err := s.limit.Wait(ctx); err != nil {
-		done(nil)
-		return nil, &Error{Kind: Unavailable, Request: request.String(), Address: s.connection.Address, Reason: "no time was left to wait for the rate limit"}
+		done(errUntold)
+		reason := "no time was left to wait for the rate limit"
+		if errors.Is(ctx.Err(), context.Canceled) {
+			reason = reasonOf(ctx, err)
+		}
+		return nil, &Error{Kind: Unavailable, Request: request.String(), Address: s.connection.Address, Reason: reason}
 	}
 	out, failed := request.send(ctx, client)
 	if failed == nil {
 		done(nil)
+		s.tell(nil)
 		return out, nil
 	}
 	failed.Address = s.connection.Address
-	if failed.Kind == Unavailable && ctx.Err() == nil {
-		done(failed)
-	} else {
+	switch {
+	case failed.Kind != Unavailable:
 		done(nil)
+	case ctx.Err() != nil, failed.engine:
+		done(errUntold)
+	default:
+		s.mu.Lock()
+		s.failure = failed
+		s.mu.Unlock()
+		done(failed)
 	}
+	s.tell(failed)
 	return nil, failed
+}
+
+func (s *server) tell(err error) {
+	if s.requested != nil {
+		s.requested(s.connection.Address, err)
+	}
+}
+
+// place waits for one of the places of recursive reads. leave gives it to the next.
+func (s *server) place(ctx context.Context) (leave func(), err error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	select {
+	case s.walks <- struct{}{}:
+		return func() { <-s.walks }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// lockFor waits for the lock of a first segment.
+func (s *server) lockFor(ctx context.Context, segment string) (unlock func(), err error) {
+	s.mu.Lock()
+	lock := s.looking[segment]
+	if lock == nil {
+		lock = make(chan struct{}, 1)
+		s.looking[segment] = lock
+	}
+	s.mu.Unlock()
+	select {
+	case lock <- struct{}{}:
+		return func() { <-lock }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

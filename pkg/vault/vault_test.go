@@ -1,14 +1,9 @@
 package vault
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,105 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	clocktesting "k8s.io/utils/clock/testing"
 )
-
-// fake answers in the place of Vault what no Vault answers when it is asked to. What Vault really does is tested in
-// e2e, with a real one.
-type fake struct {
-	*httptest.Server
-	mu       sync.Mutex
-	requests map[string]int
-	answer   map[string]http.HandlerFunc
-	// tokens are those that are known, and counts those that were made.
-	tokens map[string]bool
-	logins int
-	life   int
-}
-
-func newFake(t *testing.T) *fake {
-	t.Helper()
-	f := &fake{requests: map[string]int{}, answer: map[string]http.HandlerFunc{}, tokens: map[string]bool{}, life: 100}
-	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
-	t.Cleanup(f.Close)
-	return f
-}
-
-func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
-	key := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v1/")
-	f.mu.Lock()
-	f.requests[key]++
-	answer := f.answer[key]
-	known := f.tokens[r.Header.Get("X-Vault-Token")]
-	f.mu.Unlock()
-	switch {
-	case key == "POST auth/kubernetes/login":
-		f.mu.Lock()
-		f.logins++
-		token := fmt.Sprintf("token-%d", f.logins)
-		f.tokens[token] = true
-		life := f.life
-		f.mu.Unlock()
-		write(w, map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": life, "renewable": true}})
-	case !known:
-		w.WriteHeader(http.StatusForbidden)
-		write(w, map[string]any{"errors": []string{"permission denied"}})
-	case answer != nil:
-		answer(w, r)
-	case key == "GET auth/token/lookup-self":
-		write(w, map[string]any{})
-	case key == "PUT auth/token/renew-self":
-		write(w, map[string]any{"auth": map[string]any{"client_token": r.Header.Get("X-Vault-Token"), "lease_duration": f.life, "renewable": true}})
-	case key == "PUT auth/token/revoke-self":
-		f.revoke(r.Header.Get("X-Vault-Token"))
-		w.WriteHeader(http.StatusNoContent)
-	case strings.HasPrefix(key, "GET sys/internal/ui/mounts/"):
-		write(w, map[string]any{"data": map[string]any{"path": "kv/", "options": map[string]any{"version": "2"}}})
-	case strings.HasPrefix(key, "GET kv/data/"):
-		write(w, map[string]any{"data": map[string]any{"data": map[string]any{"k": "v"}, "metadata": map[string]any{"version": 4}}})
-	default:
-		w.WriteHeader(http.StatusNotFound)
-		write(w, map[string]any{"errors": []string{}})
-	}
-}
-
-func write(w http.ResponseWriter, body any) { _ = json.NewEncoder(w).Encode(body) }
-
-func (f *fake) revoke(token string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.tokens, token)
-}
-
-func (f *fake) on(key string, answer http.HandlerFunc) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.answer[key] = answer
-}
-
-func (f *fake) count(key string) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.requests[key]
-}
-
-// role logs in at auth/kubernetes.
-type role struct{ asked atomic.Int32 }
-
-func (*role) ID() string { return "role" }
-
-func (r *role) Credentials(context.Context) (Credentials, error) {
-	r.asked.Add(1)
-	return Credentials{Path: LoginPath("kubernetes"), Body: map[string]any{"role": "r", "jwt": "j"}}, nil
-}
-
-func start(t *testing.T) (*fake, *Pool, *Session, *clocktesting.FakeClock) {
-	t.Helper()
-	f := newFake(t)
-	clock := clocktesting.NewFakeClock(time.Now())
-	pool := NewPool(clock)
-	s, err := pool.Session(Connection{Address: f.URL, RequestsPerSecond: 1000, Timeout: time.Second}, &role{})
-	require.NoError(t, err)
-	return f, pool, s, clock
-}
 
 var secretX = vaultkv.Read{Base: "kv/x"}
 
@@ -233,25 +129,6 @@ func TestWhatMayHealIsToldFromWhatMayNot(t *testing.T) {
 	}
 }
 
-func TestAServerThatFailsIsLeftAlone(t *testing.T) {
-	f, pool, s, _ := start(t)
-	_, err := s.ReadKV(t.Context(), secretX, 0, 0)
-	require.NoError(t, err)
-	f.on("GET kv/data/x", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
-	for range 20 {
-		_, err = s.ReadKV(t.Context(), secretX, 0, 0)
-		require.Error(t, err)
-	}
-	assert.Equal(t, 1+failuresToOpen, f.count("GET kv/data/x"))
-	require.ErrorContains(t, err, "left alone for a while")
-	assert.True(t, IsKind(err, Unavailable))
-
-	other, err := pool.Session(Connection{Address: f.URL, Namespace: "other"}, &role{})
-	require.NoError(t, err)
-	_, err = other.ReadKV(t.Context(), vaultkv.Read{Base: "kv/y"}, 0, 0)
-	require.NoError(t, err, "another connection is not concerned")
-}
-
 func TestTokensAreGivenBack(t *testing.T) {
 	f, pool, s, clock := start(t)
 	_, err := s.ReadKV(t.Context(), secretX, 0, 0)
@@ -270,6 +147,6 @@ func TestLoginPath(t *testing.T) {
 }
 
 func TestABadConnectionIsRefused(t *testing.T) {
-	_, err := NewPool(clocktesting.NewFakeClock(time.Now())).Session(Connection{Address: "https://vault", CA: []byte("nonsense")}, &role{})
+	_, err := NewPool(clocktesting.NewFakeClock(time.Now()), Options{}).Session(Connection{Address: "https://vault", CA: []byte("nonsense")}, &role{})
 	require.ErrorContains(t, err, "-----BEGIN CERTIFICATE-----")
 }

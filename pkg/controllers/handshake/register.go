@@ -9,6 +9,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/audit"
+	"github.com/fleet-handshake/fleet-handshake/pkg/event"
 	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io/v1alpha1"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
@@ -65,7 +66,7 @@ type handler struct {
 	Config
 	ctx      context.Context
 	metrics  metrics
-	recorder *recorder
+	recorder *event.Recorder
 
 	mu    sync.Mutex
 	memos map[types.NamespacedName]memo
@@ -74,7 +75,7 @@ type handler struct {
 // Register adds the handlers, indexes, triggers and metrics. Call it before the informers start. The metrics are taken
 // out of registry when ctx ends.
 func Register(ctx context.Context, cfg Config, registry prometheus.Registerer) error {
-	h := &handler{Config: cfg, ctx: ctx, memos: map[types.NamespacedName]memo{}, metrics: newMetrics(), recorder: newRecorder(cfg.Events)}
+	h := &handler{Config: cfg, ctx: ctx, memos: map[types.NamespacedName]memo{}, metrics: newMetrics(), recorder: event.NewRecorder(cfg.Events)}
 	if err := h.exposeMetrics(registry); err != nil {
 		return err
 	}

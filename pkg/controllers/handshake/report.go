@@ -96,7 +96,7 @@ func (h *handler) event(hs *v1alpha1.FleetHandshake, e syncstatus.Event) error {
 	if !h.Workspaces.Has(hs.Namespace) {
 		return nil
 	}
-	return h.recorder.record(h.ctx, hs, e)
+	return h.recorder.Record(h.ctx, "FleetHandshake", hs, e.Warning, e.Reason, e.Message)
 }
 
 // tell writes an event of what cannot be found out again.

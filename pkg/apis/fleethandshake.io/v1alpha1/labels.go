@@ -32,8 +32,9 @@ const (
 	// AnnotationSources is on every Secret that a source has made: which sources, and what each has put there, without
 	// values.
 	AnnotationSources = "fleethandshake.io/sources"
-	// FinalizerRevoke keeps a source that is being deleted until what it has had made is given back.
-	FinalizerRevoke = "fleethandshake.io/revoke"
+	// FinalizerRelease keeps a source that is being deleted until what it has had made is given back, and its keys are out
+	// of a Secret that is not its own.
+	FinalizerRelease = "fleethandshake.io/release"
 	// Finalizer keeps a FleetHandshake that is being deleted until the clusters have confirmed.
 	Finalizer = "fleethandshake.io/withdraw"
 )

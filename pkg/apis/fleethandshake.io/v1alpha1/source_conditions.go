@@ -15,8 +15,6 @@ const (
 const (
 	// ReasonUpToDate: the Secret holds what was fetched last.
 	ReasonUpToDate = "UpToDate"
-	// ReasonFetching: the first request is on its way.
-	ReasonFetching = "Fetching"
 	// ReasonUnavailable: the server does not answer, or cannot answer now. The Secret keeps what it has.
 	ReasonUnavailable = "Unavailable"
 	// ReasonDenied: the server does not let the login in, or does not let it read there.
@@ -25,6 +23,8 @@ const (
 	ReasonPathMissing = "PathMissing"
 	// ReasonRefused: the server refuses the request as it is.
 	ReasonRefused = "Refused"
+	// ReasonKeyCollision: two values would have the same key.
+	ReasonKeyCollision = "KeyCollision"
 	// ReasonInvalidSpec: the spec cannot be worked with.
 	ReasonInvalidSpec = "InvalidSpec"
 	// ReasonConnectionNotFound: the VaultConnection does not exist.
@@ -51,8 +51,6 @@ const (
 	EventWritten = "Written"
 	// EventRepaired: the Secret was edited or deleted, and is as it should be again.
 	EventRepaired = "Repaired"
-	// EventRenewed: a lease was renewed.
-	EventRenewed = "Renewed"
 	// EventNotRevoked: what the object has had made could not be given back.
 	EventNotRevoked = "NotRevoked"
 )

@@ -38,8 +38,8 @@ type VaultConnectionSpec struct {
 	// +kubebuilder:validation:MaxLength=512
 	VaultNamespace string `json:"vaultNamespace,omitempty"`
 
-	// ca has the certificates that the server's certificate is checked with, as PEM. It defaults to those that
-	// browsers trust.
+	// ca has the certificates that the server's certificate is checked with, as PEM. It defaults to those of
+	// --vault-ca-file of the operator, and without it to those that browsers trust.
 	// +optional
 	CA *CertificateSource `json:"ca,omitempty"`
 
@@ -56,9 +56,9 @@ type VaultConnectionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('1m')",message="timeout must be a duration of at most 1m, for example 10s"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
-	// requestsPerSecond bounds what the operator sends to the server through this connection.
+	// requestsPerSecond bounds what the operator sends to the server, through this connection and others with the same
+	// number. It defaults to --vault-requests-per-second of the operator.
 	// +optional
-	// +kubebuilder:default=20
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	RequestsPerSecond int32 `json:"requestsPerSecond,omitempty"`
@@ -307,4 +307,12 @@ type VaultServiceAccountRef struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Role string `json:"role,omitempty"`
+	// audiences of the token that is shown. They default to those of the API server. Name the one that the role in Vault
+	// wants, and the token is of no use elsewhere.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	Audiences []string `json:"audiences,omitempty"`
 }

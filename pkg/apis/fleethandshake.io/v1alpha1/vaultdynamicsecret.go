@@ -56,13 +56,13 @@ type VaultDynamicSecretSpec struct {
 	// +kubebuilder:validation:Enum=GET;POST;PUT
 	Method string `json:"method,omitempty"`
 
-	// params of the request. No secret belongs here: everybody who can read this object sees them.
+	// params of the request: in the query with GET, in the body with POST and PUT. No secret belongs here: everybody who can read this object sees them.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Params map[string]string `json:"params,omitempty"`
 
-	// renewalPercent is after which share of its life the lease is renewed. Up to 10 % more come by chance, so that not
-	// all come at once.
+	// renewalPercent is after which share of its life the lease is renewed. Up to 10 % more come by chance, but
+	// no more than 90 % in all, so that not all come at once.
 	// +optional
 	// +kubebuilder:default=67
 	// +kubebuilder:validation:Minimum=1

@@ -108,6 +108,7 @@ type VaultPKISecretSpec struct {
 }
 
 // PrivateKey is how a private key is made.
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || (has(self.algorithm) && self.algorithm == 'RSA' ? self.size >= 2048 : !has(self.algorithm) || self.algorithm == 'ECDSA' ? self.size <= 521 : false)",message="privateKey.size does not fit privateKey.algorithm: write 2048, 3072 or 4096 for RSA, 256, 384 or 521 for ECDSA, and none for Ed25519"
 // +kubebuilder:validation:XValidation:rule="self.source == 'Local' || !has(self.algorithm) && !has(self.size)",message="privateKey.algorithm and privateKey.size are those of a key that is made here: add source: Local, or leave them out, because the role in Vault decides"
 type PrivateKey struct {
 	// source is Vault or Local. Vault makes the key and the certificate at once. With Local the operator makes the key,

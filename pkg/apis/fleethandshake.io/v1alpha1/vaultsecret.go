@@ -7,7 +7,7 @@ import (
 // +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:shortName=vs,categories=fleet,scope=Namespaced,path=vaultsecrets
+// +kubebuilder:resource:categories=fleet,scope=Namespaced,path=vaultsecrets
 // +kubebuilder:printcolumn:name="Secret",type=string,JSONPath=`.status.secretName`,description="The Secret that was made"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the Secret holds what Vault holds"
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why, in one word"
@@ -45,11 +45,11 @@ type VaultSecretSpec struct {
 	// +kubebuilder:validation:MaxItems=100
 	Paths []VaultPath `json:"paths,omitempty"`
 
-	// separator between the names on the way to a value, with targetFormat env.
+	// separator between the names on the way to a value, with targetFormat env. Empty is "_" too.
 	// +optional
 	// +kubebuilder:default="_"
 	// +kubebuilder:validation:MaxLength=16
-	Separator *string `json:"separator,omitempty"`
+	Separator string `json:"separator,omitempty"`
 
 	// targetFormat is env, json or yaml. env makes a key for each value. json and yaml make one key, secrets.json or
 	// secrets.yaml, with all of them.

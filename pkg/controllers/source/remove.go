@@ -1,0 +1,97 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// giveUp is how long a deletion waits for what cannot be given back.
+const giveUp = 10 * time.Minute
+
+// remove gives back what a source that is being deleted has had made, and takes its keys out of a Secret that is not its
+// own. The Secret that is its own goes with it.
+func (c *Controller) remove(ctx context.Context, k key, src v1alpha1.Source) (time.Duration, error) {
+	if !slices.Contains(src.GetFinalizers(), v1alpha1.FinalizerRelease) {
+		return 0, nil
+	}
+	live, err := c.read(ctx, src)
+	if err != nil && !apierrors.IsForbidden(err) {
+		return 0, err
+	}
+	if r := recordOf(live, k.kind, src); r != nil {
+		if c.kinds[k.kind].fetcher.Releases(src) {
+			if err := c.kinds[k.kind].fetcher.Release(ctx, src, r.State); err != nil && !c.letGo(ctx, k, src, err) {
+				return c.waitForRelease(ctx, k, src, err)
+			}
+		}
+		if merges(src) {
+			if err := c.takeOut(ctx, k, src, live); err != nil {
+				return 0, err
+			}
+		}
+	}
+	_, err = c.setFinalizer(k, src, false)
+	return 0, err
+}
+
+// letGo says whether a deletion goes on although something could not be given back.
+func (c *Controller) letGo(ctx context.Context, k key, src v1alpha1.Source, err error) bool {
+	if src.GetAnnotations()[v1alpha1.AnnotationForceDelete] != "true" && c.Clock.Now().Sub(src.GetDeletionTimestamp().Time) < giveUp {
+		return false
+	}
+	message := "not given back, and left until it ends by itself: " + c.problemOf(k, err).Message
+	logrus.WithField("source", k.String()).Warn(message)
+	if err := c.Events.Record(ctx, k.kind, src, true, v1alpha1.EventNotRevoked, message); err != nil {
+		logrus.WithField("source", k.String()).Warn("the event about that could not be written")
+	}
+	return true
+}
+
+func (c *Controller) waitForRelease(ctx context.Context, k key, src v1alpha1.Source, err error) (time.Duration, error) {
+	p := c.problemOf(k, err)
+	message := fmt.Sprintf("not given back yet: %s; it is tried again for %s, or until the annotation %s is \"true\"", p.Message, giveUp, v1alpha1.AnnotationForceDelete)
+	return c.report(ctx, k, src, outcome{problem: &Problem{Reason: v1alpha1.ReasonRevoking, Message: message, Heals: true}})
+}
+
+// leave ends what a source has in the Secret that it made before.
+func (c *Controller) leave(ctx context.Context, k key, src v1alpha1.Source, former string) error {
+	live, err := c.Secrets.Get(ctx, src.GetNamespace(), former)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return doing(err, "reading Secret %s", former)
+	}
+	r := recordOf(live, k.kind, src)
+	if r == nil {
+		return nil
+	}
+	if c.kinds[k.kind].fetcher.Releases(src) {
+		if err := c.kinds[k.kind].fetcher.Release(ctx, src, r.State); err != nil {
+			logrus.WithField("source", k.String()).Warn("what Secret " + former + " holds is not given back, and left until it ends by itself: " + c.problemOf(k, err).Message)
+		}
+	}
+	return c.takeOut(ctx, k, src, live)
+}
+
+// takeOut takes what a source has made out of a Secret, or the Secret when it is its own.
+func (c *Controller) takeOut(ctx context.Context, k key, src v1alpha1.Source, live *corev1.Secret) error {
+	rest := withoutSource(live, k.kind, src)
+	if rest == nil || ownedBy(live, src) {
+		err := c.Writer.Secrets(live.Namespace).Delete(ctx, live.Name, exactly(live))
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return doing(err, "deleting Secret %s", live.Name)
+	}
+	_, err := c.Writer.Secrets(live.Namespace).Update(ctx, rest, metav1.UpdateOptions{FieldManager: manager})
+	return doing(err, "updating Secret %s", live.Name)
+}

@@ -1,0 +1,346 @@
+package source
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// manager is who the API server notes as the manager of what we write.
+const manager = "fleet-handshake"
+
+// maxRecords bounds the annotation with the records; the API server takes 256 KiB for all annotations.
+const maxRecords = 200 << 10
+
+// record is what one source remembers with its Secret, in the annotation fleethandshake.io/sources. It is written with the
+// data, so that it always speaks of it.
+type record struct {
+	UID types.UID `json:"uid"`
+	// Paths are the keys by where they came from.
+	Paths []recordPath `json:"paths,omitempty"`
+	// Labels and Annotations are the names of those that the source has set.
+	Labels      []string        `json:"labels,omitempty"`
+	Annotations []string        `json:"annotations,omitempty"`
+	State       json.RawMessage `json:"state,omitempty"`
+}
+
+type recordPath struct {
+	Origin
+	Keys []string `json:"keys"`
+}
+
+// keys are the keys of the source with their origins.
+func (r *record) keys() map[string]Origin {
+	out := map[string]Origin{}
+	if r != nil {
+		for _, p := range r.Paths {
+			for _, key := range p.Keys {
+				out[key] = p.Origin
+			}
+		}
+	}
+	return out
+}
+
+func pathsOf(keys map[string]Origin) []recordPath {
+	byOrigin := map[Origin][]string{}
+	for key, origin := range keys {
+		byOrigin[origin] = append(byOrigin[origin], key)
+	}
+	var out []recordPath
+	for origin, names := range byOrigin {
+		slices.Sort(names)
+		out = append(out, recordPath{origin, names})
+	}
+	slices.SortFunc(out, func(a, b recordPath) int {
+		return strings.Compare(fmt.Sprintf("%s %d", a.Path, a.Version), fmt.Sprintf("%s %d", b.Path, b.Version))
+	})
+	return out
+}
+
+// records are those of a Secret by "kind/name" of the source.
+func records(secret *corev1.Secret) map[string]*record {
+	out := map[string]*record{}
+	if secret != nil {
+		// What cannot be read is not ours.
+		_ = json.Unmarshal([]byte(secret.Annotations[v1alpha1.AnnotationSources]), &out)
+	}
+	maps.DeleteFunc(out, func(_ string, r *record) bool { return r == nil })
+	return out
+}
+
+func recordName(kind string, src v1alpha1.Source) string { return kind + "/" + src.GetName() }
+
+// recordOf is the record of a source; nil when the Secret is not made by it.
+func recordOf(secret *corev1.Secret, kind string, src v1alpha1.Source) *record {
+	if r := records(secret)[recordName(kind, src)]; r != nil && r.UID == src.GetUID() {
+		return r
+	}
+	return nil
+}
+
+func targetName(src v1alpha1.Source) string {
+	if name := src.Target().TargetSecretName; name != "" {
+		return name
+	}
+	return src.GetName()
+}
+
+func merges(src v1alpha1.Source) bool {
+	return src.Target().ConflictPolicy == v1alpha1.SourceConflictMerge
+}
+
+// claim says why a source may not write a Secret that is there.
+func claim(live *corev1.Secret, kind string, src v1alpha1.Source) *Problem {
+	conflict := func(format string, args ...any) *Problem {
+		return &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s ", live.Namespace, live.Name) + fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case live == nil || recordOf(live, kind, src) != nil:
+		return nil
+	case live.Labels[v1alpha1.LabelHandshake] != "":
+		return conflict("carries the values of a FleetHandshake: give another targetSecretName")
+	case merges(src):
+		return nil
+	}
+	others := records(live)
+	delete(others, recordName(kind, src)) // of a former object of this name
+	if names := slices.Sorted(maps.Keys(others)); len(names) > 0 {
+		return conflict("is made by %s: give one of them another targetSecretName, or both conflictPolicy: Merge", strings.Join(names, ", "))
+	}
+	if src.Target().ConflictPolicy == v1alpha1.SourceConflictAdopt || ownedBy(live, src) {
+		return nil
+	}
+	return conflict("is there and was not made by this object: delete it, give another targetSecretName, or say conflictPolicy: Adopt to replace it or Merge to add to it")
+}
+
+func ownedBy(secret *corev1.Secret, src v1alpha1.Source) bool {
+	return slices.ContainsFunc(secret.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == src.GetUID() })
+}
+
+// untouched says whether a Secret is as the source has written it, as far as that can be told without the values: nobody
+// else has set one of its keys.
+func untouched(live *corev1.Secret, kind string, src v1alpha1.Source) bool {
+	r := recordOf(live, kind, src)
+	if r == nil {
+		return false
+	}
+	keys := r.keys()
+	for key := range keys {
+		if _, ok := live.Data[key]; !ok {
+			return false
+		}
+	}
+	if !merges(src) && (len(live.Data) != len(keys) || !ownedBy(live, src)) {
+		return false
+	}
+	t := src.Target()
+	return holds(live.Labels, t.Labels) && holds(live.Annotations, t.Annotations) && !setByOthers(live, keys)
+}
+
+func holds(all, some map[string]string) bool {
+	for name, value := range some {
+		if have, ok := all[name]; !ok || have != value {
+			return false
+		}
+	}
+	return true
+}
+
+// setByOthers says whether somebody else has set one of the keys, from what the API server notes about each field.
+func setByOthers(secret *corev1.Secret, keys map[string]Origin) bool {
+	for _, entry := range secret.ManagedFields {
+		if entry.Manager == manager || entry.FieldsV1 == nil {
+			continue
+		}
+		var fields struct {
+			Data map[string]json.RawMessage `json:"f:data"`
+		}
+		if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+			return true
+		}
+		for name := range fields.Data {
+			if _, ours := keys[strings.TrimPrefix(name, "f:")]; ours {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// build makes the Secret as it is to be. live is nil when there is none. When it cannot be changed in place, because its
+// type is another one, the second result is true.
+func build(live *corev1.Secret, kind string, src v1alpha1.Source, content Content) (*corev1.Secret, bool, *Problem) {
+	old := recordOf(live, kind, src)
+	target := src.Target()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: src.GetNamespace(), Name: targetName(src)}, Type: content.Type}
+	recreate := false
+	if live != nil {
+		secret = live.DeepCopy()
+		if content.Same {
+			content.Type, content.Keys = live.Type, old.keys()
+			content.Data = dataOf(live, old)
+		}
+		if recreate = live.Type != content.Type; recreate {
+			if merges(src) {
+				return nil, false, &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s has type %s, and this object makes %s: give another targetSecretName", live.Namespace, live.Name, live.Type, content.Type)}
+			}
+			secret.ObjectMeta = metav1.ObjectMeta{Namespace: live.Namespace, Name: live.Name, Labels: live.Labels, Annotations: maps.Clone(live.Annotations)}
+		}
+	}
+	secret.Type = content.Type
+	all := records(secret)
+	if merges(src) {
+		data, problem := merged(secret, old, content)
+		if problem != nil {
+			return nil, false, problem
+		}
+		secret.Data = data
+		secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == src.GetUID() })
+	} else {
+		secret.Data = content.Data
+		yes := true
+		secret.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: kind, Name: src.GetName(), UID: src.GetUID(), Controller: &yes, BlockOwnerDeletion: &yes,
+		}}
+		all = map[string]*record{}
+	}
+	r := &record{UID: src.GetUID(), Paths: pathsOf(content.Keys), State: content.State,
+		Labels: slices.Sorted(maps.Keys(target.Labels)), Annotations: slices.Sorted(maps.Keys(target.Annotations))}
+	var formerLabels, formerAnnotations []string
+	if old != nil {
+		formerLabels, formerAnnotations = old.Labels, old.Annotations
+	}
+	secret.Labels = replaced(secret.Labels, formerLabels, target.Labels)
+	secret.Annotations = replaced(secret.Annotations, formerAnnotations, target.Annotations)
+	all[recordName(kind, src)] = r
+	if problem := keepRecords(secret, all); problem != nil {
+		return nil, false, problem
+	}
+	return secret, recreate, invalid(secret)
+}
+
+// dataOf is what a Secret holds of a source.
+func dataOf(secret *corev1.Secret, r *record) map[string][]byte {
+	out := map[string][]byte{}
+	for key := range r.keys() {
+		if value, ok := secret.Data[key]; ok {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// merged is the data of a Secret with the keys of one source replaced.
+func merged(secret *corev1.Secret, old *record, content Content) (map[string][]byte, *Problem) {
+	data := map[string][]byte{}
+	maps.Copy(data, secret.Data)
+	for key := range old.keys() {
+		delete(data, key)
+	}
+	var taken []string
+	for key := range content.Data {
+		if _, foreign := data[key]; foreign {
+			taken = append(taken, key)
+		}
+	}
+	if len(taken) > 0 {
+		slices.Sort(taken)
+		return nil, &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s already has %s, which this object has not made: take the key out there, or give it another name here, for example with a prefix", secret.Namespace, secret.Name, list(taken))}
+	}
+	maps.Copy(data, content.Data)
+	return data, nil
+}
+
+// withoutSource is a Secret without what a source has put there; nil when nothing is left of it.
+func withoutSource(live *corev1.Secret, kind string, src v1alpha1.Source) *corev1.Secret {
+	r := recordOf(live, kind, src)
+	secret := live.DeepCopy()
+	for key := range r.keys() {
+		delete(secret.Data, key)
+	}
+	secret.Labels = replaced(secret.Labels, r.Labels, nil)
+	secret.Annotations = replaced(secret.Annotations, r.Annotations, nil)
+	all := records(live)
+	delete(all, recordName(kind, src))
+	if len(all) == 0 && len(secret.Data) == 0 {
+		return nil
+	}
+	_ = keepRecords(secret, all) // it only became shorter
+	return secret
+}
+
+func keepRecords(secret *corev1.Secret, all map[string]*record) *Problem {
+	if len(all) == 0 {
+		delete(secret.Annotations, v1alpha1.AnnotationSources)
+		return nil
+	}
+	content, err := json.Marshal(all)
+	if err != nil || len(content) > maxRecords {
+		return &Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf("Secret %s/%s would have too many keys to remember where each came from: name fewer paths, or use targetFormat: json", secret.Namespace, secret.Name)}
+	}
+	if secret.Annotations == nil {
+		secret.Annotations = map[string]string{}
+	}
+	secret.Annotations[v1alpha1.AnnotationSources] = string(content)
+	return nil
+}
+
+// replaced takes the former names out and puts the present ones in.
+func replaced(all map[string]string, former []string, now map[string]string) map[string]string {
+	out := maps.Clone(all)
+	if out == nil {
+		out = map[string]string{}
+	}
+	for _, name := range former {
+		delete(out, name)
+	}
+	maps.Copy(out, now)
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// invalid says what of a Secret the API server would refuse, as far as the spec of a source can cause it.
+func invalid(secret *corev1.Secret) *Problem {
+	errs := metav1validation.ValidateLabels(secret.Labels, field.NewPath("spec", "labels"))
+	errs = append(errs, apivalidation.ValidateAnnotations(secret.Annotations, field.NewPath("spec", "annotations"))...)
+	if len(errs) > 0 {
+		return &Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: errs.ToAggregate().Error() + ": correct it"}
+	}
+	size := 0
+	for _, value := range secret.Data {
+		size += len(value)
+	}
+	if size > corev1.MaxSecretSize {
+		return &Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf("what was fetched has %d bytes, and a Secret can hold %d: name fewer paths, or make two Secrets", size, corev1.MaxSecretSize)}
+	}
+	return nil
+}
+
+// equal says whether a write would change nothing.
+func equal(a, b *corev1.Secret) bool {
+	return a.Type == b.Type && maps.EqualFunc(a.Data, b.Data, bytes.Equal) && maps.Equal(a.Labels, b.Labels) &&
+		maps.Equal(a.Annotations, b.Annotations) && slices.EqualFunc(a.OwnerReferences, b.OwnerReferences, func(x, y metav1.OwnerReference) bool { return x.UID == y.UID })
+}
+
+// list names some of many.
+func list(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}

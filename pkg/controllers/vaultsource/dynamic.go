@@ -1,0 +1,252 @@
+package vaultsource
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
+	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
+	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
+	"github.com/sirupsen/logrus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+)
+
+const (
+	defaultRenewalPercent = 67
+	// afterRotation is how long after Vault has rotated a static credential it is read, and staleRotation from when on
+	// the one before counts as no longer valid.
+	afterRotation, staleRotation = 500 * time.Millisecond, 30 * time.Second
+)
+
+// dynamic fetches for VaultDynamicSecrets.
+type dynamic struct {
+	*access
+	*holders
+	clock clock.PassiveClock
+}
+
+// leaseState is what a Secret with a credential remembers.
+type leaseState struct {
+	// Request is a fingerprint of what was asked for.
+	Request string `json:"request"`
+	Lease   string `json:"lease,omitempty"`
+	// Holder is the accessor of the token that the lease hangs on.
+	Holder string `json:"holder,omitempty"`
+	// Seconds is how long the lease lived when it was made, and MadeAt when that was.
+	Seconds int64     `json:"seconds,omitempty"`
+	MadeAt  time.Time `json:"madeAt,omitzero"`
+}
+
+func (f dynamic) request(vds *v1alpha1.VaultDynamicSecret, session *vault.Session) string {
+	var params []string
+	for _, name := range slices.Sorted(maps.Keys(vds.Spec.Params)) {
+		params = append(params, name, vds.Spec.Params[name])
+	}
+	return fingerprint(session.ID(), vds.Spec.Mount, vds.Spec.Path, methodOf(vds), params)
+}
+
+func methodOf(vds *v1alpha1.VaultDynamicSecret) string {
+	if vds.Spec.Method == "" {
+		return "GET"
+	}
+	return vds.Spec.Method
+}
+
+// Fetch renews the lease of the credential that the Secret holds, or has a new one made.
+func (f dynamic) Fetch(ctx context.Context, src v1alpha1.Source, want source.Want) (source.Content, error) {
+	vds := src.(*v1alpha1.VaultDynamicSecret) //nolint:forcetypeassert // it is registered for this kind
+	retry := durationOr(vds.Spec.ReconcilePeriod, defaultPeriod)
+	server, err := f.of(ctx, vds.Namespace, vds.Spec.VaultAccess)
+	if err != nil {
+		return source.Content{}, problemOf(err, retry)
+	}
+	if !vds.Spec.StaticCredentials {
+		f.attach(vds.Namespace, vds.Name, server.Session)
+	}
+	state := whole[leaseState](want.State)
+	if want.Intact && !want.Fresh && state.Lease != "" && state.Request == f.request(vds, server.Session) {
+		content, ok, err := f.renew(ctx, vds, server.Session, want.State, state)
+		if ok || err != nil {
+			return content, problemOf(err, retry)
+		}
+	}
+	content, err := f.make(ctx, vds, server.Session)
+	return content, problemOf(err, retry)
+}
+
+// renew keeps the credential as long as its lease can be renewed. false wants a new one.
+func (f dynamic) renew(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, session *vault.Session, raw json.RawMessage, state leaseState) (source.Content, bool, error) {
+	holder, err := session.Holder(ctx)
+	if err != nil || holder != state.Holder {
+		return source.Content{}, false, err
+	}
+	now := f.clock.Now()
+	given := time.Duration(state.Seconds) * time.Second
+	lease := v1alpha1.Lease{Duration: metav1.Duration{Duration: given}, ExpiresAt: metav1.NewTime(state.MadeAt.Add(given)), Renewable: true}
+	if vds.Status.Lease != nil && vds.Status.LastFetchedAt != nil && vds.Status.LastFetchedAt.Unix() == state.MadeAt.Unix() {
+		lease = *vds.Status.Lease
+	}
+	if !now.Before(lease.ExpiresAt.Time) {
+		return source.Content{}, false, nil
+	}
+	content := source.Content{Same: true, State: raw, FetchedAt: state.MadeAt}
+	life := lease.Duration.Duration
+	if next := lease.ExpiresAt.Add(horizon(life, percentOf(vds), luckOf(state.Lease)) - life); now.Before(next) {
+		content.Next, content.StaleAt = next, lease.ExpiresAt.Time
+		content.Report = reportLease(lease)
+		return content, true, nil
+	}
+	if !lease.Renewable {
+		return content, false, nil
+	}
+	renewed, err := session.RenewLease(ctx, state.Lease, given)
+	switch {
+	case vault.IsKind(err, vault.Missing), vault.IsKind(err, vault.Invalid):
+		return content, false, nil // it has ended, or cannot be renewed
+	case err != nil:
+		return content, false, err
+	case renewed.Duration < given*9/10:
+		return content, false, nil // its greatest age is near
+	}
+	lease = v1alpha1.Lease{Duration: metav1.Duration{Duration: renewed.Duration}, ExpiresAt: metav1.NewTime(now.Add(renewed.Duration).Truncate(time.Second)), Renewable: renewed.Renewable}
+	content.Next, content.StaleAt = now.Add(horizon(renewed.Duration, percentOf(vds), luckOf(state.Lease))), now.Add(renewed.Duration)
+	content.Report = reportLease(lease)
+	return content, true, nil
+}
+
+func percentOf(vds *v1alpha1.VaultDynamicSecret) int32 {
+	return cmp.Or(vds.Spec.RenewalPercent, defaultRenewalPercent)
+}
+
+func reportLease(lease v1alpha1.Lease) func(v1alpha1.Source) {
+	return func(src v1alpha1.Source) {
+		src.(*v1alpha1.VaultDynamicSecret).Status.Lease = &lease //nolint:forcetypeassert // it is the source of the Fetch
+	}
+}
+
+// make has a credential made. The one before is left to end by itself: somebody may still use it.
+func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, session *vault.Session) (source.Content, error) {
+	params := map[string]any{}
+	for name, value := range vds.Spec.Params {
+		params[name] = value
+	}
+	at := join(vds.Spec.Mount, strings.Trim(vds.Spec.Path, "/"))
+	answer, err := session.Request(ctx, methodOf(vds), at, params)
+	if err != nil {
+		return source.Content{}, err
+	}
+	if len(answer.Data) == 0 {
+		return source.Content{}, &source.Problem{Reason: v1alpha1.ReasonRefused, Message: fmt.Sprintf("the answer at %s has no data: is this the path of credentials?", at)}
+	}
+	tree := vaultkv.New(vaultkv.Exact)
+	if err := tree.Add(vaultkv.Path{Path: at}, vaultkv.Leaf{Path: at, Data: answer.Data}); err != nil {
+		return source.Content{}, &source.Problem{Reason: v1alpha1.ReasonKeyCollision, Message: err.Error()}
+	}
+	rendered, err := tree.Env("_")
+	if err != nil {
+		return source.Content{}, &source.Problem{Reason: v1alpha1.ReasonKeyCollision, Message: err.Error()}
+	}
+	now := f.clock.Now()
+	content := source.Content{Type: corev1.SecretType(cmp.Or(vds.Spec.Type, string(corev1.SecretTypeOpaque))), Data: rendered.Data, LeftOut: rendered.Invalid, Keys: map[string]source.Origin{}, FetchedAt: now}
+	for key, origin := range rendered.Origins {
+		content.Keys[key] = source.Origin{Path: origin.Path}
+	}
+	state := leaseState{Request: f.request(vds, session), MadeAt: now}
+	content.Report = func(src v1alpha1.Source) { src.(*v1alpha1.VaultDynamicSecret).Status.Lease = nil } //nolint:forcetypeassert // it is the source of the Fetch
+	switch life := answer.Lease.Duration; {
+	case answer.Lease.ID != "" && life > 0:
+		state.Lease, state.Holder, state.Seconds = answer.Lease.ID, answer.Lease.Holder, int64(life.Seconds())
+		content.Next, content.StaleAt = now.Add(horizon(life, percentOf(vds), luckOf(state.Lease))), now.Add(life)
+		content.Report = reportLease(v1alpha1.Lease{Duration: metav1.Duration{Duration: life}, ExpiresAt: metav1.NewTime(now.Add(life).Truncate(time.Second)), Renewable: answer.Lease.Renewable})
+	case vds.Spec.StaticCredentials:
+		ttl, err := secondsOf(answer.Data["ttl"])
+		if err != nil {
+			return source.Content{}, &source.Problem{Reason: v1alpha1.ReasonRefused, Message: fmt.Sprintf("the answer at %s has no ttl: is this the path of static credentials, such as database/static-creds/x?", at)}
+		}
+		content.Next, content.StaleAt = now.Add(ttl+afterRotation+between(time.Second, 0, 1)), now.Add(ttl+staleRotation)
+		// How long it lives is another thing with each answer, and is no part of the credential.
+		delete(content.Data, "ttl")
+		delete(content.Keys, "ttl")
+	case vds.Spec.ReconcilePeriod != nil:
+		content.Next = now.Add(between(vds.Spec.ReconcilePeriod.Duration, nextFrom, nextTo))
+		content.StaleAt = now.Add(staleAfter * vds.Spec.ReconcilePeriod.Duration)
+	default:
+		return source.Content{}, &source.Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: fmt.Sprintf("the answer at %s has no lease, so nothing says how long it is valid: add reconcilePeriod, or staticCredentials: true when Vault rotates it", at)}
+	}
+	content.State, err = written(state)
+	return content, err
+}
+
+func secondsOf(value any) (time.Duration, error) {
+	number, ok := value.(json.Number)
+	if !ok {
+		return 0, fmt.Errorf("no number")
+	}
+	seconds, err := number.Int64()
+	return time.Duration(seconds) * time.Second, err
+}
+
+// Resume takes over the token that the lease hangs on. Without it, a new credential is needed.
+func (f dynamic) Resume(ctx context.Context, src v1alpha1.Source, state func() (json.RawMessage, error)) bool {
+	vds := src.(*v1alpha1.VaultDynamicSecret) //nolint:forcetypeassert // it is registered for this kind
+	if vds.Spec.StaticCredentials {
+		return true
+	}
+	raw, err := state()
+	if err != nil {
+		return false
+	}
+	lease := whole[leaseState](raw)
+	if lease.Lease == "" {
+		return true
+	}
+	server, err := f.of(ctx, vds.Namespace, vds.Spec.VaultAccess)
+	if err != nil {
+		return false
+	}
+	f.attach(vds.Namespace, vds.Name, server.Session)
+	holder, err := server.Holder(ctx)
+	return err == nil && holder == lease.Holder && lease.Request == f.request(vds, server.Session)
+}
+
+// Settle has nothing to give back: a lease that was replaced ends by itself.
+func (f dynamic) Settle(_ context.Context, _ v1alpha1.Source, state json.RawMessage) (json.RawMessage, error) {
+	return state, nil
+}
+
+// Releases says whether the lease is revoked when the source goes.
+func (f dynamic) Releases(src v1alpha1.Source) bool {
+	revoke := src.(*v1alpha1.VaultDynamicSecret).Spec.Revoke //nolint:forcetypeassert // it is registered for this kind
+	return revoke == nil || *revoke
+}
+
+// Release revokes the lease.
+func (f dynamic) Release(ctx context.Context, src v1alpha1.Source, state json.RawMessage) error {
+	vds := src.(*v1alpha1.VaultDynamicSecret) //nolint:forcetypeassert // it is registered for this kind
+	lease := whole[leaseState](state).Lease
+	if lease == "" {
+		return nil
+	}
+	server, err := f.of(ctx, vds.Namespace, vds.Spec.VaultAccess)
+	if err != nil {
+		return problemOf(err, defaultPeriod)
+	}
+	server.Keep()
+	if err := server.RevokeLease(ctx, lease); err != nil {
+		return problemOf(err, defaultPeriod)
+	}
+	logrus.WithField("source", "VaultDynamicSecret "+vds.Namespace+"/"+vds.Name).Info("lease revoked")
+	return nil
+}
+
+// Forget lets the token go that the lease hung on.
+func (f dynamic) Forget(namespace, name string) { f.detach(namespace, name) }
