@@ -1,6 +1,6 @@
 # Every target calls one script. "make demo" and "make test" are all that a newcomer needs.
 
-.PHONY: build package demo test test-install generate lint bench lab-up lab-down fuzz sbom
+.PHONY: build package demo demo-vault test test-install generate lint bench lab-up lab-down fuzz sbom
 
 build: ## Build bin/fleet-handshake
 	./scripts/build
@@ -10,6 +10,9 @@ package: ## Write charts, image and the index of a Helm repository to dist/
 
 demo: ## Watch a Secret travel to three real clusters
 	./scripts/demo
+
+demo-vault: ## Watch what a real Vault holds and makes travel to real clusters
+	./scripts/demo vault
 
 test: ## Run every test
 	./scripts/test

@@ -1,6 +1,6 @@
 // Command demo shows Fleet Handshake at work: a hub and three downstream clusters, real Fleet, and one Secret that
-// travels, is rotated, survives tampering and is withdrawn. It exits 0 only if every step really happened: it reads the
-// downstream clusters.
+// travels, is rotated, survives tampering and is withdrawn. "demo vault" shows Secrets that come from a real Vault. It
+// exits 0 only if every step really happened: it reads the downstream clusters.
 package main
 
 import (
@@ -16,8 +16,24 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 )
 
+// demo is a story with what it needs beside the clusters.
+type demo struct {
+	// values are those of the operator's chart, and flags those of the operator, for this story.
+	values, flags []string
+	tell          func() error
+	end           func() error
+}
+
 func main() {
-	if err := run(); errors.Is(err, context.Canceled) {
+	begin := beginFleet
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "vault":
+		begin = beginVault
+	case len(os.Args) > 1:
+		fmt.Fprintln(os.Stderr, "demo: write demo, or demo vault")
+		os.Exit(2)
+	}
+	if err := run(begin); errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "\ndemo: interrupted; everything that was started has been ended")
 		os.Exit(130)
 	} else if err != nil {
@@ -26,7 +42,7 @@ func main() {
 	}
 }
 
-func run() (err error) {
+func run(begin func(context.Context, *lab.Lab) (*demo, error)) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	began := time.Now()
@@ -51,7 +67,16 @@ func run() (err error) {
 			fmt.Printf("\nEvery step happened. %s in all.\n", time.Since(began).Round(time.Second))
 		}
 	}()
-	operator, err := startOperator(ctx, root, l)
+	d, err := begin(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if endErr := d.end(); err == nil {
+			err = endErr
+		}
+	}()
+	operator, err := startOperator(ctx, root, l, d)
 	if err != nil {
 		return err
 	}
@@ -60,11 +85,7 @@ func run() (err error) {
 			err = stopErr
 		}
 	}()
-	s, err := newStory(ctx, l)
-	if err != nil {
-		return err
-	}
-	if err := s.tell(); ctx.Err() != nil {
+	if err := d.tell(); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
 		return fmt.Errorf("%w\nlog of the operator:\n%s", err, operator.tail())

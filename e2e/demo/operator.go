@@ -22,7 +22,7 @@ type operator struct {
 	log string
 }
 
-func startOperator(ctx context.Context, root string, l *lab.Lab) (*operator, error) {
+func startOperator(ctx context.Context, root string, l *lab.Lab, d *demo) (*operator, error) {
 	fmt.Println("== Starting the operator")
 	binary := filepath.Join(l.Dir, "fleet-handshake")
 	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/fleet-handshake")
@@ -30,7 +30,7 @@ func startOperator(ctx context.Context, root string, l *lab.Lab) (*operator, err
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the operator: %w\n%s", err, out)
 	}
-	hub, err := install.On(ctx, l.Hub)
+	hub, err := install.On(ctx, l.Hub, d.values...)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func startOperator(ctx context.Context, root string, l *lab.Lab) (*operator, err
 		return nil, fmt.Errorf("making the operator's log: %w", err)
 	}
 	defer file.Close()
-	o.cmd = exec.Command(binary, "--kubeconfig", hub.Kubeconfig, "--listen-address", "127.0.0.1:0")
+	o.cmd = exec.Command(binary, append([]string{"--kubeconfig", hub.Kubeconfig, "--listen-address", "127.0.0.1:0"}, d.flags...)...)
 	o.cmd.Stdout, o.cmd.Stderr = file, file
 	// It must not get the terminal's Ctrl-C: the demo ends it. It dies with the demo.
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -35,7 +35,20 @@ type story struct {
 	hub        *clients.Hub
 	downstream map[string]*clients.Hub
 	value      []byte
-	step       int
+}
+
+// step is one thing that happens.
+type step struct {
+	title string
+	do    func() error
+}
+
+func beginFleet(ctx context.Context, l *lab.Lab) (*demo, error) {
+	s, err := newStory(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return &demo{tell: s.tell, end: func() error { return nil }}, nil
 }
 
 func newStory(ctx context.Context, l *lab.Lab) (*story, error) {
@@ -53,10 +66,7 @@ func newStory(ctx context.Context, l *lab.Lab) (*story, error) {
 }
 
 func (s *story) tell() error {
-	for _, step := range []struct {
-		title string
-		do    func() error
-	}{
+	return tellSteps(s.table, []step{
 		{"A dockerconfigjson Secret and a FleetHandshake to cluster group production are applied", s.send},
 		{fmt.Sprintf("The Secret is rotated %d times", rotations), s.rotate},
 		{"Somebody deletes the copy in tokyo", s.deleteCopy},
@@ -64,14 +74,18 @@ func (s *story) tell() error {
 		{"denver is labelled into the group", s.join},
 		{"The FleetHandshake is deleted", s.withdraw},
 		{"A FleetHandshake names a Secret of another namespace", s.consent},
-	} {
-		s.step++
-		fmt.Printf("\n== %d. %s\n", s.step, step.title)
+	})
+}
+
+// tellSteps does the steps, with a table after each.
+func tellSteps(table func() error, steps []step) error {
+	for i, step := range steps {
+		fmt.Printf("\n== %d. %s\n", i+1, step.title)
 		if err := step.do(); err != nil {
-			return fmt.Errorf("step %d, %q: %w", s.step, step.title, err)
+			return fmt.Errorf("step %d, %q: %w", i+1, step.title, err)
 		}
-		if err := s.table(); err != nil {
-			return fmt.Errorf("after step %d, %q: %w", s.step, step.title, err)
+		if err := table(); err != nil {
+			return fmt.Errorf("after step %d, %q: %w", i+1, step.title, err)
 		}
 	}
 	return nil
