@@ -2,9 +2,7 @@ package suite
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/canary"
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
-	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	"github.com/stretchr/testify/assert"
@@ -27,75 +25,17 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// forms are the ways in which a text may stand in a store: plain, and in base64 at each of the three offsets, without
-// the characters at both ends that depend on their neighbours.
-func forms(text string) [][]byte {
-	out := [][]byte{[]byte(text)}
-	for offset := range 3 {
-		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("\x00", offset) + text))
-		out = append(out, []byte(encoded[4:len(encoded)-4]))
-	}
-	return out
-}
-
-// holds says whether a value holds the text in one of its forms, also inside gzip in base64, as Fleet's Contents and
-// Helm's releases are, and inside base64 of base64.
-func holds(value []byte, text string) bool {
-	for _, form := range forms(text) {
-		if bytes.Contains(value, form) || bytes.Contains(value, forms(string(form))[1]) {
-			return true
-		}
-	}
-	for _, field := range bytes.FieldsFunc(value, func(r rune) bool { return r == '"' || r < ' ' }) {
-		for range 2 {
-			decoded, err := base64.StdEncoding.DecodeString(string(field))
-			if err != nil {
-				break
-			}
-			field = decoded
-			if reader, err := gzip.NewReader(bytes.NewReader(decoded)); err == nil {
-				plain, _ := io.ReadAll(reader)
-				if holds(plain, text) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// whereIs lists the keys in a cluster's etcd whose values hold the text.
-func whereIs(ctx context.Context, c *lab.Cluster, text string) ([]string, error) {
-	var keys []string
-	scanned := 0
-	err := c.RangeEtcd(ctx, "/", func(key string, value []byte) error {
-		scanned++
-		if holds(value, text) {
-			keys = append(keys, key)
-		}
-		return nil
-	})
-	if err == nil && scanned < 50 {
-		err = fmt.Errorf("the scan of %s has seen %d keys only", c.Name, scanned)
-	}
-	return keys, err
-}
-
 // scan lists where the text is and must not be: outside Secrets in the etcd of each cluster, and in the logs.
 func scan(ctx context.Context, text string) ([]string, error) {
 	var leaks []string
 	for _, c := range world.Clusters() {
-		keys, err := whereIs(ctx, c, text)
+		found, err := canary.Leaks(ctx, c, text)
 		if err != nil {
 			return nil, err
 		}
-		for _, key := range keys {
-			if !strings.HasPrefix(key, "/registry/secrets/") {
-				leaks = append(leaks, c.Name+": "+key)
-			}
-		}
+		leaks = append(leaks, found...)
 	}
-	for _, form := range forms(text) {
+	for _, form := range canary.Forms(text) {
 		if strings.Contains(logs.String(), string(form)) {
 			leaks = append(leaks, "the operator's log")
 		}
@@ -108,21 +48,6 @@ func assertSealed(t *testing.T, text string) {
 	leaks, err := scan(t.Context(), text)
 	require.NoError(t, err)
 	assert.Empty(t, leaks, "these hold secret data")
-}
-
-func TestTheScanFindsWhatItLooksFor(t *testing.T) {
-	var zipped bytes.Buffer
-	w := gzip.NewWriter(&zipped)
-	_, _ = w.Write([]byte(`{"data":"` + base64.StdEncoding.EncodeToString([]byte("x"+marker+"y")) + `"}`))
-	_ = w.Close()
-	encoded := base64.StdEncoding.EncodeToString(zipped.Bytes())
-	for title, value := range map[string]string{
-		"plain": "a " + marker, "base64": base64.StdEncoding.EncodeToString([]byte("ab" + marker + "c")),
-		"gzip in base64": `{"content":"` + encoded + `"}`, "gzip in base64 twice": `{"release":"` + base64.StdEncoding.EncodeToString([]byte(encoded)) + `"}`,
-	} {
-		assert.True(t, holds([]byte(value), marker), title)
-	}
-	assert.False(t, holds([]byte(`{"content":"CANARY"}`), marker))
 }
 
 // driftUntilReported edits data and a label of a copy until Fleet has reported it. Fleet does not see what is edited
@@ -160,7 +85,7 @@ func assertMetricsSealed(t *testing.T, address, text string) {
 	metrics, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	require.Contains(t, string(metrics), "fleet_handshake_clusters{", "the metrics of handshakes are there")
-	assert.False(t, holds(metrics, text), "a metric holds secret data")
+	assert.False(t, canary.Holds(metrics, text), "a metric holds secret data")
 	for _, words := range fleetsWords {
 		assert.False(t, bytes.Contains(metrics, []byte(words)), "a metric has Fleet's words %q", words)
 	}
@@ -183,7 +108,7 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	create(t, secret, toGroup("canary"))
 	says(t, "canary", v1alpha1.StateSynced, "")
 	arrives(t, "paris", "apps", "canary", secret.Data)
-	itself, err := whereIs(ctx, world.Hub, first)
+	itself, err := canary.WhereIs(ctx, world.Hub, first)
 	require.NoError(t, err)
 	require.NotEmpty(t, itself, "the scan must find the Secret itself")
 	assertSealed(t, marker)
@@ -229,7 +154,7 @@ func TestNoSecretByteOutsideKindSecret(t *testing.T) {
 	arrives(t, "tokyo", "apps", "canary", map[string][]byte{"password": []byte(second)})
 	assertSealed(t, marker)
 	for _, c := range world.Downstream {
-		keys, err := whereIs(ctx, c, first)
+		keys, err := canary.WhereIs(ctx, c, first)
 		require.NoError(t, err)
 		for _, key := range keys {
 			t.Errorf("%s: %s holds the former value after the scrub", c.Name, key)

@@ -115,7 +115,7 @@ func TestAClusterThatLeavesConfirmsItsRemoval(t *testing.T) {
 		}
 		return err
 	})
-	keys, err := whereIs(context.Background(), world.Cluster("denver"), marker+" not for denver")
+	keys, err := canary.WhereIs(context.Background(), world.Cluster("denver"), marker+" not for denver")
 	require.NoError(t, err)
 	assert.Empty(t, keys)
 }
