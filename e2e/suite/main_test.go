@@ -77,7 +77,7 @@ func runAll(m *testing.M) int {
 			return code, err
 		}
 		// Only all tests together use all rights.
-		wrong, err := misfits(root)
+		wrong, err := misfits()
 		for _, misfit := range wrong {
 			fmt.Println("RIGHTS after all tests:", misfit)
 			code = 1
