@@ -183,7 +183,7 @@ func TestALeaseIsRenewedCutAndRevoked(t *testing.T) {
 		assert.True(t, vault.IsKind(err, vault.Unavailable), "%v", err)
 		err = session.RevokeLease(ctx, other.lease.ID)
 		assert.True(t, vault.IsKind(err, vault.Unavailable), "%v", err)
-		assert.ErrorContains(t, err, "the log of Vault says why")
+		require.ErrorContains(t, err, "the log of Vault says why")
 	}
 	assert.Empty(t, pool.Open())
 	require.NoError(t, b.db.Start(ctx))

@@ -28,6 +28,8 @@ type fake struct {
 	logins int
 	// life is that of a token at its login, and cut what a renewal gives it, in seconds; 0 is a renewal that is not cut.
 	life, cut int
+	// fixed tokens cannot be renewed.
+	fixed bool
 }
 
 func newFake(t *testing.T) *fake {
@@ -54,7 +56,7 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		life := f.life
 		f.mu.Unlock()
 		write(w, map[string]any{"auth": map[string]any{
-			"client_token": token, "accessor": accessorOf(token), "lease_duration": life, "renewable": true, "policies": []string{"default"},
+			"client_token": token, "accessor": accessorOf(token), "lease_duration": life, "renewable": !f.fixed, "policies": []string{"default"},
 		}})
 	case !known:
 		w.WriteHeader(http.StatusForbidden)

@@ -35,10 +35,13 @@ func (k *mapKeeper) Load(_ context.Context, id string) (Kept, bool, error) {
 	return kept, ok, k.failure
 }
 
-func (k *mapKeeper) Save(_ context.Context, id string, kept Kept) error {
+func (k *mapKeeper) Save(ctx context.Context, id string, kept Kept) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.saves++
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if k.failure != nil {
 		return fmt.Errorf("writing %s: %w", kept.Token, k.failure)
 	}
@@ -179,6 +182,40 @@ func TestATokenFromBeforeKeepGivesWayToTheKeptOne(t *testing.T) {
 	assert.Equal(t, "token-3", none.all()[s.ID()].Token)
 }
 
+// late is a role for which Keep is called while it logs in.
+type late struct {
+	role
+	session *Session
+}
+
+func (l *late) Credentials(ctx context.Context) (Credentials, error) {
+	l.session.Keep()
+	return l.role.Credentials(ctx)
+}
+
+func TestKeepDuringALoginAsksTheKeeper(t *testing.T) {
+	f, clock, keeper := newFake(t), clocktesting.NewFakeClock(time.Now()), newMapKeeper()
+	assert.Equal(t, "accessor-1", keep(t, f, clock, keeper).holder(t))
+	_, s := join(t, f, clock, Options{Keeper: keeper})
+	s.use(&late{session: s})
+	_, err := s.ReadKV(t.Context(), secretX, 0, 0)
+	require.NoError(t, err)
+	holder, err := s.Holder(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "accessor-1", holder)
+}
+
+func TestATokenIsSavedWhenNobodyWaitsAnyMore(t *testing.T) {
+	f, clock, keeper := newFake(t), clocktesting.NewFakeClock(time.Now()), newMapKeeper()
+	ctx, cancel := context.WithCancel(t.Context())
+	_, s := join(t, f, clock, Options{Keeper: keeper, Requested: func(string, error) { cancel() }})
+	s.Keep()
+	_, err := s.Holder(ctx)
+	require.NoError(t, err)
+	require.Error(t, ctx.Err())
+	assert.Equal(t, "token-1", keeper.all()[s.ID()].Token)
+}
+
 func TestASessionHasTheSameNameInEachProcess(t *testing.T) {
 	id := func(c Connection) string {
 		s, err := NewPool(clocktesting.NewFakeClock(time.Now()), Options{}).Session(c, &role{})
@@ -201,8 +238,10 @@ func TestSweepGivesAKeptTokenBackWhenNoLeaseLives(t *testing.T) {
 	require.NoError(t, first.pool.Sweep(t.Context(), 30*time.Second))
 	assert.True(t, f.knows("token-1"), "its lease lives")
 	clock.Step(40 * time.Second)
-	require.NoError(t, first.pool.Sweep(t.Context(), 100*time.Second))
+	first.holder(t)
+	require.NoError(t, first.pool.Sweep(t.Context(), 30*time.Second))
 	assert.True(t, f.knows("token-1"), "it is in use")
+	clock.Step(40 * time.Second)
 	require.NoError(t, first.pool.Sweep(t.Context(), 30*time.Second))
 	assert.False(t, f.knows("token-1"))
 	assert.Empty(t, keeper.all())

@@ -112,6 +112,18 @@ func TestAKeptTokenThatVaultHasForgottenIsTold(t *testing.T) {
 	clock.Step(time.Hour) // it was not renewed in time
 	k.holder(t)
 	k.told(t)
+	k.quiet(t)
+}
+
+func TestAKeptTokenThatCannotBeRenewedIsReplaced(t *testing.T) {
+	f, clock := newFake(t), clocktesting.NewFakeClock(time.Now())
+	f.fixed = true
+	k := keep(t, f, clock, newMapKeeper())
+	assert.Equal(t, "accessor-1", k.holder(t))
+	clock.Step(50 * time.Second)
+	k.told(t)
+	assert.Equal(t, "accessor-2", k.holder(t))
+	assert.Zero(t, f.count("PUT "+renewSelf))
 }
 
 func TestAKeptTokenThatMayNotAskForItselfIsNotTakenForDead(t *testing.T) {

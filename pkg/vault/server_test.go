@@ -128,13 +128,13 @@ func TestADatabaseThatFailsIsNoReasonToLeaveVaultAlone(t *testing.T) {
 		_, err := s.Request(t.Context(), http.MethodGet, "database/creds/x", nil)
 		assert.True(t, IsKind(err, Unavailable))
 		assert.NotContains(t, err.Error(), "hunter2")
-		assert.ErrorContains(t, err, "the log of Vault says why")
+		require.ErrorContains(t, err, "the log of Vault says why")
 	}
 	assert.Empty(t, pool.Open())
 	f.on("GET database/creds/x", says(502, nil))
 	for range 2 * failuresToOpen {
 		_, err := s.Request(t.Context(), http.MethodGet, "database/creds/x", nil)
-		assert.Error(t, err)
+		require.Error(t, err)
 	}
 	assert.Equal(t, []string{f.URL}, pool.Open(), "what is not Vault's own answer counts")
 }
@@ -155,7 +155,11 @@ func TestWhoDoesNotWaitSaysNothingAboutTheServer(t *testing.T) {
 			_, err := s.ReadKV(ctx, secretX, 0, 0)
 			done <- err
 		}()
-		<-arrived
+		select {
+		case <-arrived:
+		case err := <-done:
+			require.NoError(t, err, "it was not even sent")
+		}
 		cancel()
 		require.ErrorContains(t, <-done, "it was not waited for")
 	}

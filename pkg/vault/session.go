@@ -60,7 +60,8 @@ func (s *Session) unusedFor(long time.Duration) bool {
 	if long <= 0 {
 		return true
 	}
-	return s.clock.Since(s.used) >= long && !(s.keep && s.clock.Now().Before(s.leased))
+	inUse := s.clock.Since(s.used) < long || s.keep && s.clock.Now().Before(s.leased)
+	return !inUse
 }
 
 // do sends a request with the token of the session. When it is denied because the token has ended before its time, it is
