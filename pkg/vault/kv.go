@@ -51,6 +51,12 @@ func (s *Session) ReadKV(ctx context.Context, read vaultkv.Read, version int64, 
 	if kv, ok := s.recent(key, age); ok {
 		return kv, nil
 	}
+	switch {
+	case strings.Contains(read.Base, ".."):
+		return KV{}, s.invalid("GET "+read.Base, "the path has ..: write it from the mount on, such as secret/team/app")
+	case reserved(read.Base):
+		return KV{}, s.invalid("GET "+read.Base, reservedWords)
+	}
 	kv, err := s.reads.do(ctx, key, func() (KV, error) {
 		if kv, ok := s.recent(key, age); ok {
 			return kv, nil

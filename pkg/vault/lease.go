@@ -124,6 +124,8 @@ func (s *Session) requestOf(method, at string, params map[string]any) (request, 
 		return r, s.invalid(r.String(), "the path is empty: write one such as database/creds/reader")
 	case strings.Contains(r.path, "..") || path.Clean(r.path) != r.path:
 		return r, s.invalid(r.String(), "the path has .. or an empty part: write it from the mount on, such as database/creds/reader")
+	case reserved(r.path):
+		return r, s.invalid(r.String(), reservedWords)
 	}
 	switch method {
 	case http.MethodGet:
@@ -144,6 +146,15 @@ func (s *Session) requestOf(method, at string, params map[string]any) (request, 
 		return r, s.invalid(r.String(), "the method has to be GET, POST or PUT")
 	}
 	return r, nil
+}
+
+const reservedWords = "what is below auth/ and sys/ is Vault's own: name the mount of a secrets engine"
+
+// reserved says whether a path is none of a secrets engine. auth/token/lookup-self, for one, answers with the token
+// itself, and whoever writes paths must not get that.
+func reserved(at string) bool {
+	first, _, _ := strings.Cut(strings.TrimLeft(at, "/"), "/")
+	return first == "auth" || first == "sys"
 }
 
 // queryOf writes params as Vault reads them from a query: a list is a name that is there several times.

@@ -69,6 +69,8 @@ func TestARequestThatCannotBeSentSaysWhatToWrite(t *testing.T) {
 		{"GET", "", nil, "the path is empty: write one such as database/creds/reader"},
 		{"GET", "//", nil, "the path is empty"},
 		{"POST", "pki/../sys/seal", nil, "the path has .. or an empty part"},
+		{"GET", "/auth/token/lookup-self", nil, "what is below auth/ and sys/ is Vault's own"},
+		{"PUT", "sys/seal", nil, "what is below auth/ and sys/ is Vault's own"},
 		{"GET", "..", nil, "the path has .. or an empty part"},
 		{"GET", "a//b", nil, "the path has .. or an empty part"},
 		{"GET", "a/./b", nil, "the path has .. or an empty part"},

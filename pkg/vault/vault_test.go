@@ -140,6 +140,18 @@ func TestTokensAreGivenBack(t *testing.T) {
 	assert.False(t, clock.HasWaiters(), "nothing is renewed any more")
 }
 
+func TestWhatIsVaultsOwnIsNotRead(t *testing.T) {
+	_, _, s, _ := start(t)
+	for path, says := range map[string]string{
+		"auth/token/lookup-self": "what is below auth/ and sys/ is Vault's own", "/sys/mounts": "what is below auth/ and sys/ is Vault's own",
+		"kv/../auth/token/lookup-self": "the path has ..",
+	} {
+		_, err := s.ReadKV(t.Context(), vaultkv.Read{Base: path}, 0, 0)
+		require.ErrorContains(t, err, says)
+		assert.True(t, IsKind(err, Invalid))
+	}
+}
+
 func TestLoginPath(t *testing.T) {
 	for _, mount := range []string{"kubernetes/hub", "auth/kubernetes/hub", "auth/kubernetes/hub/login", "/auth/kubernetes/hub/login/", "kubernetes/hub/login"} {
 		assert.Equal(t, "auth/kubernetes/hub/login", LoginPath(mount))
