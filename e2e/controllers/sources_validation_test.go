@@ -179,7 +179,7 @@ func TestDefaultsOfSources(t *testing.T) {
 			"role": "web", "mount": "pki", "privateKey": map[string]any{"source": "Vault"}, "conflictPolicy": "Fail",
 		}},
 		"VaultConnection": {"{address: 'https://vault', ca: {secretRef: {name: a}}, auth: {jwt: {serviceAccountName: b}}}", map[string]any{
-			"address": "https://vault", "timeout": "10s", "requestsPerSecond": int64(20),
+			"address": "https://vault", "timeout": "10s",
 			"ca":   map[string]any{"secretRef": map[string]any{"name": "a", "key": "ca.crt"}},
 			"auth": map[string]any{"jwt": map[string]any{"serviceAccountName": "b", "authPath": "jwt", "lifetime": "10m"}},
 		}},

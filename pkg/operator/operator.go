@@ -46,7 +46,7 @@ import (
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=bundles.fleet.cattle.io;bundledeployments.fleet.cattle.io;clusters.fleet.cattle.io;clustergroups.fleet.cattle.io;fleethandshakes.fleethandshake.io;secretgrants.fleethandshake.io;vaultconnections.fleethandshake.io;vaultsecrets.fleethandshake.io;vaultdynamicsecrets.fleethandshake.io;vaultpkisecrets.fleethandshake.io,verbs=get
 // +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,verbs=create
 // +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,resourceNames=fleet-handshake,verbs=get;update
-// +kubebuilder:rbac:namespace=fleet-handshake-system,groups="",resources=secrets,verbs=get;create;update;delete
+// +kubebuilder:rbac:namespace=fleet-handshake-system,groups="",resources=secrets,verbs=get;list;create;update;delete
 // +kubebuilder:rbac:namespace=cattle-fleet-system,groups="",resources=configmaps,resourceNames=fleet-controller,verbs=get
 
 // Run checks what the operator needs, and works until ctx ends. It returns nil when ctx ended, and an error when the

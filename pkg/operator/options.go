@@ -138,7 +138,7 @@ func validateVault(v vaultsource.Defaults) error {
 }
 
 func hasCertificates(file string) error {
-	content, err := os.ReadFile(file)
+	content, err := os.ReadFile(file) //nolint:gosec // the administrator names it
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 		return pathErr.Err
 	}

@@ -66,6 +66,25 @@ func (k keeper) Save(ctx context.Context, id string, kept vault.Kept) error {
 	return nil
 }
 
+// expire deletes the tokens that have ended: nobody may have asked for them since they were kept.
+func (k keeper) expire(ctx context.Context, now time.Time) error {
+	list, err := k.client.List(ctx, metav1.ListOptions{FieldSelector: "type=" + string(tokenType)})
+	if err != nil {
+		return fmt.Errorf("listing the tokens of Vault that are kept: %w", err)
+	}
+	for _, secret := range list.Items {
+		// A token without end has no time, and cannot be read as one.
+		expires, err := time.Parse(time.RFC3339, string(secret.Data[expiresKey]))
+		if err != nil || now.Before(expires.Add(unusedFor)) {
+			continue
+		}
+		if err := k.client.Delete(ctx, secret.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting Secret %s: %w", secret.Name, err)
+		}
+	}
+	return nil
+}
+
 // Delete deletes the token of a session.
 func (k keeper) Delete(ctx context.Context, id string) error {
 	err := k.client.Delete(ctx, nameOf(id), metav1.DeleteOptions{})

@@ -181,6 +181,9 @@ func (s *Sources) requested(address string, err error) {
 
 // Run gives back the tokens that nobody uses any more, until ctx ends.
 func (s *Sources) Run(ctx context.Context) {
+	if err := (keeper{s.Core.Secrets(s.Namespace)}).expire(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		logrus.WithError(err).Warn("tokens of Vault that have ended are not deleted")
+	}
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for {
