@@ -88,6 +88,8 @@ type memo struct {
 	problem  *Problem
 	// version of the Secret that was found right last.
 	version string
+	// unreported is an outcome that could not be written into the status; nil when all were.
+	unreported *outcome
 	// resumed is true when the Fetcher knows of it; woken wants a fetch.
 	resumed, woken bool
 	target         string

@@ -28,6 +28,16 @@ type outcome struct {
 	version string
 }
 
+// withoutData is an outcome that can be remembered: it holds no value.
+func (o outcome) withoutData() *outcome {
+	if o.content != nil {
+		content := *o.content
+		content.Data, content.Undo = nil, nil
+		o.content = &content
+	}
+	return &o
+}
+
 // happened is one event.
 type happened struct {
 	warning         bool

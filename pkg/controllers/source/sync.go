@@ -154,6 +154,7 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live *corev1.Secret, content Content, repaired bool) (time.Duration, error) {
 	secret, recreate, problem := build(live, k.kind, src, content)
 	if problem != nil {
+		c.undo(ctx, k, content)
 		return c.report(ctx, k, src, outcome{problem: problem})
 	}
 	o := outcome{content: &content, problem: content.Problem, fetch: true}
@@ -161,6 +162,7 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 	if live == nil || recreate || !equal(live, secret) {
 		var err error
 		if written, err = c.put(ctx, live, secret, recreate); err != nil {
+			c.undo(ctx, k, content)
 			return c.forbidden(ctx, k, src, err)
 		}
 		switch {
@@ -192,6 +194,16 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		m.asked, m.next, m.version, m.failures, m.resumed = asked(src), content.Next, VersionOf(written), 0, true
 	})
 	return c.report(ctx, k, src, o)
+}
+
+// undo gives back what was made for a Secret that could not be written.
+func (c *Controller) undo(ctx context.Context, k key, content Content) {
+	if content.Undo == nil {
+		return
+	}
+	if err := content.Undo(ctx); err != nil {
+		logrus.WithField("source", k.String()).Warn("what was made for a Secret that could not be written is not given back, and ends by itself: " + c.problemOf(k, err).Message)
+	}
 }
 
 // VersionOf is different whenever a Secret is; empty for nil.
@@ -326,15 +338,25 @@ func notServed(namespace string) *Problem {
 func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o outcome) (time.Duration, error) {
 	now := c.Clock.Now()
 	m := c.memo(k, src)
-	if !o.again {
+	switch {
+	case !o.again:
 		m = c.plan(k, src, o, now)
+	case m.unreported != nil:
+		o = *m.unreported
+	}
+	c.remember(k, src, func(m *memo) { m.unreported = nil })
+	failed := func(err error) (time.Duration, error) {
+		if !o.again {
+			c.remember(k, src, func(m *memo) { m.unreported = o.withoutData() })
+		}
+		return 0, err
 	}
 	changed := src.DeepCopyObject().(v1alpha1.Source) //nolint:forcetypeassert // a copy of the same type
 	o.version = m.version
 	apply(changed, o, m.next, now)
 	for _, e := range transitions(src.Made(), changed.Made(), o) {
 		if err := c.Events.Record(ctx, k.kind, src, e.warning, e.reason, e.message); err != nil {
-			return 0, doing(err, "writing an event")
+			return failed(doing(err, "writing an event"))
 		}
 	}
 	before, after := src.Made().DeepCopy(), changed.Made().DeepCopy()
@@ -346,7 +368,7 @@ func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o o
 		changed.SetManagedFields(nil)
 		written, err := c.kinds[k.kind].updateStatus(changed)
 		if err != nil {
-			return 0, doing(err, "writing the status of %s", k)
+			return failed(doing(err, "writing the status of %s", k))
 		}
 		c.remember(k, src, func(m *memo) { m.written = written })
 		logReady(k, src.Made(), changed.Made())

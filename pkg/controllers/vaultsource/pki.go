@@ -161,14 +161,14 @@ func (f pki) issue(ctx context.Context, s *v1alpha1.VaultPKISecret, server reach
 		f.attach(s.Namespace, s.Name, server.Session)
 		state.Holder = answer.Lease.Holder
 	}
+	content := source.Content{Type: corev1.SecretTypeTLS, Data: data, Keys: map[string]source.Origin{}, FetchedAt: f.clock.Now(), StaleAt: certificate.NotAfter, Report: reportCertificate(state)}
 	if s.Spec.Revoke {
+		content.Undo = func(ctx context.Context) error { return f.revoke(ctx, s, state.Serial) }
 		state.Replaced = old.Replaced
 		if old.Serial != "" {
 			state.Replaced = append(state.Replaced, old.Serial)
 		}
 	}
-	now := f.clock.Now()
-	content := source.Content{Type: corev1.SecretTypeTLS, Data: data, Keys: map[string]source.Origin{}, FetchedAt: now, StaleAt: certificate.NotAfter, Report: reportCertificate(state)}
 	for name := range data {
 		content.Keys[name] = source.Origin{Path: at}
 	}
