@@ -167,7 +167,9 @@ func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, ses
 		state.Lease, state.Holder, state.Seconds = answer.Lease.ID, answer.Lease.Holder, int64(life.Seconds())
 		content.Next, content.StaleAt = now.Add(horizon(life, percentOf(vds), luckOf(state.Lease))), now.Add(life)
 		if f.Releases(vds) {
-			content.Undo = func(ctx context.Context) error { return problemOf(session.RevokeLease(ctx, state.Lease), defaultPeriod) }
+			content.Undo = func(ctx context.Context) error {
+				return problemOf(session.RevokeLease(ctx, state.Lease), defaultPeriod)
+			}
 		}
 		content.Report = reportLease(v1alpha1.Lease{Duration: metav1.Duration{Duration: life}, ExpiresAt: metav1.NewTime(now.Add(life).Truncate(time.Second)), Renewable: answer.Lease.Renewable})
 	case vds.Spec.StaticCredentials:
