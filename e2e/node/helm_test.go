@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -154,13 +155,21 @@ func deleteKept(t *testing.T) {
 		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicybindings"},
 		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"},
 	} {
-		for _, kind := range []string{"fleethandshakes", "secretgrants"} {
-			name := kind + "." + v1alpha1.SchemeGroupVersion.Group
+		all, err := client.Resource(gvr).List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		deleted := 0
+		for _, o := range all.Items {
+			name := o.GetName()
+			if !strings.HasSuffix(name, "."+v1alpha1.SchemeGroupVersion.Group) {
+				continue
+			}
+			deleted++
 			require.NoError(t, client.Resource(gvr).Delete(t.Context(), name, metav1.DeleteOptions{}), gvr.Resource)
 			awaitGone(t, gvr.Resource+" "+name, func(ctx context.Context) error {
 				_, err := client.Resource(gvr).Get(ctx, name, metav1.GetOptions{})
 				return err
 			})
 		}
+		require.NotZero(t, deleted, gvr.Resource)
 	}
 }

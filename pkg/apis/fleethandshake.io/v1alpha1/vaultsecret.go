@@ -85,6 +85,7 @@ type VaultSecretSpec struct {
 	// +kubebuilder:default=Opaque
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!(self in ['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token', 'helm.sh/release.v1', 'fleethandshake.io/vault-token']) && !self.startsWith('fleet.cattle.io/')",message="type is one of those that Kubernetes, Helm, Fleet or the operator itself work with: write Opaque, kubernetes.io/tls, kubernetes.io/dockerconfigjson or a type of your own"
 	Type string `json:"type,omitempty"`
 }
 
