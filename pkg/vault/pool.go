@@ -8,12 +8,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 )
 
@@ -40,11 +42,13 @@ type Pool struct {
 	mu       sync.Mutex
 	servers  map[string]*server
 	sessions map[string]*Session
+	// limits are by address and rate: connections that differ in something else share one.
+	limits map[string]*rate.Limiter
 }
 
 // NewPool makes a Pool without any server.
 func NewPool(c clock.WithDelayedExecution, options Options) *Pool {
-	return &Pool{clock: c, options: options, servers: map[string]*server{}, sessions: map[string]*Session{}}
+	return &Pool{clock: c, options: options, servers: map[string]*server{}, sessions: map[string]*Session{}, limits: map[string]*rate.Limiter{}}
 }
 
 // Session is what reads with one identity from one server. Whoever asks with an equal connection and an Auth of the same
@@ -57,7 +61,7 @@ func (p *Pool) Session(connection Connection, auth Auth) (*Session, error) {
 	s := p.servers[at]
 	if s == nil {
 		var err error
-		if s, err = newServer(connection, p.options.Requested); err != nil {
+		if s, err = newServer(connection, p.limit(connection), p.options.Requested); err != nil {
 			return nil, err
 		}
 		p.servers[at] = s
@@ -69,6 +73,15 @@ func (p *Pool) Session(connection Connection, auth Auth) (*Session, error) {
 	}
 	p.sessions[key].use(auth)
 	return p.sessions[key], nil
+}
+
+// limit is the rate limit of a connection. The lock is held.
+func (p *Pool) limit(c Connection) *rate.Limiter {
+	key := fmt.Sprintf("%s %g", c.Address, c.RequestsPerSecond)
+	if p.limits[key] == nil {
+		p.limits[key] = rate.NewLimiter(rate.Limit(c.RequestsPerSecond), max(1, int(c.RequestsPerSecond)))
+	}
+	return p.limits[key]
 }
 
 // Sweep gives back the tokens that nobody has used for so long, and forgets what was read with them. A kept token goes

@@ -44,7 +44,8 @@ type Connection struct {
 	ServerName string
 	// Timeout bounds each request; 0 is DefaultTimeout.
 	Timeout time.Duration
-	// RequestsPerSecond bounds all requests to the server together; 0 is DefaultRequestsPerSecond.
+	// RequestsPerSecond bounds all requests to the Address of connections with the same number together; 0 is
+	// DefaultRequestsPerSecond.
 	RequestsPerSecond float64
 }
 
@@ -81,11 +82,11 @@ type server struct {
 	failure *Error
 }
 
-func newServer(c Connection, requested func(string, error)) (*server, error) {
+func newServer(c Connection, limit *rate.Limiter, requested func(string, error)) (*server, error) {
 	s := &server{
 		connection: c,
 		requested:  requested,
-		limit:      rate.NewLimiter(rate.Limit(c.RequestsPerSecond), max(1, int(c.RequestsPerSecond))),
+		limit:      limit,
 		breaker: gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 			Name: c.Address, MaxRequests: 1, Timeout: openFor,
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= failuresToOpen },

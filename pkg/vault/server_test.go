@@ -165,3 +165,16 @@ func TestWhoDoesNotWaitSaysNothingAboutTheServer(t *testing.T) {
 	}
 	assert.Empty(t, pool.Open())
 }
+
+func TestConnectionsToOneServerShareItsLimit(t *testing.T) {
+	pool := NewPool(clocktesting.NewFakeClock(time.Now()), Options{})
+	limitOf := func(c Connection) any {
+		s, err := pool.Session(c, &role{})
+		require.NoError(t, err)
+		return s.server.limit
+	}
+	one := limitOf(Connection{Address: "http://vault", RequestsPerSecond: 5})
+	assert.Same(t, one, limitOf(Connection{Address: "http://vault", RequestsPerSecond: 5, Namespace: "team"}))
+	assert.NotSame(t, one, limitOf(Connection{Address: "http://vault", RequestsPerSecond: 6}))
+	assert.NotSame(t, one, limitOf(Connection{Address: "http://other", RequestsPerSecond: 5}))
+}
