@@ -35,7 +35,7 @@ func TestAVaultSecretMakesASecret(t *testing.T) {
 	vs = says(t, "life", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonUpToDate)
 	assert.Equal(t, []v1alpha1.KeyOrigin{{Key: "port", Path: "secret/life", Version: 1}, {Key: "user", Path: "secret/life", Version: 1}}, vs.Status.Keys)
 
-	// Edited, deleted: put right at once, without another read.
+	// Edited, deleted: put right at once and a second later, without another read.
 	_, err := hub.CoreV1().Secrets(team).Patch(t.Context(), "life", types.MergePatchType, []byte(`{"stringData":{"user":"mallory","more":"x"}}`), metav1.PatchOptions{})
 	require.NoError(t, err)
 	holds(t, "life", map[string]string{"user": "anna", "port": "5432"})

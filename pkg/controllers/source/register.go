@@ -88,6 +88,9 @@ type memo struct {
 	problem  *Problem
 	// version of the Secret that was found right last.
 	version string
+	// repairs is how often the Secret was put right in a row, and repairedAt when that was last.
+	repairs    int
+	repairedAt time.Time
 	// unreported is an outcome that could not be written into the status; nil when all were.
 	unreported *outcome
 	// resumed is true when the Fetcher knows of it; woken wants a fetch.

@@ -131,6 +131,11 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		c.remember(k, src, func(m *memo) { m.version = version })
 		return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 	}
+	if !due {
+		if wait := c.repairAfter(k, src).Sub(c.Clock.Now()); wait > 0 {
+			return wait, nil
+		}
+	}
 	refresh := src.GetAnnotations()[v1alpha1.AnnotationRefresh]
 	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact}
 	if r != nil {
@@ -167,6 +172,7 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		}
 		switch {
 		case repaired:
+			c.remember(k, src, func(m *memo) { m.repairs, m.repairedAt = m.repairs+1, c.Clock.Now() })
 			o.event = [2]string{v1alpha1.EventRepaired, fmt.Sprintf("Secret %s was edited or deleted, and is as it should be again", secret.Name)}
 		case !content.Same:
 			o.event = [2]string{v1alpha1.EventWritten, fmt.Sprintf("Secret %s has new content", secret.Name)}
@@ -194,6 +200,21 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		m.asked, m.next, m.version, m.failures, m.resumed = asked(src), content.Next, VersionOf(written), 0, true
 	})
 	return c.report(ctx, k, src, o)
+}
+
+// repairAfter is from when on the Secret may be put right. Once is at once. When somebody changes it again and again, it
+// is done less and less often: each time can make a new credential.
+func (c *Controller) repairAfter(k key, src v1alpha1.Source) (at time.Time) {
+	now := c.Clock.Now()
+	c.remember(k, src, func(m *memo) {
+		if now.Sub(m.repairedAt) > 2*lastRetry {
+			m.repairs = 0
+		}
+		if m.repairs > 0 {
+			at = m.repairedAt.Add(retryAfter(m.repairs, 0))
+		}
+	})
+	return at
 }
 
 // undo gives back what was made for a Secret that could not be written.

@@ -163,15 +163,6 @@ func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, ses
 	state := leaseState{Request: f.request(vds, session), MadeAt: now}
 	content.Report = func(src v1alpha1.Source) { src.(*v1alpha1.VaultDynamicSecret).Status.Lease = nil } //nolint:forcetypeassert // it is the source of the Fetch
 	switch life := answer.Lease.Duration; {
-	case answer.Lease.ID != "" && life > 0:
-		state.Lease, state.Holder, state.Seconds = answer.Lease.ID, answer.Lease.Holder, int64(life.Seconds())
-		content.Next, content.StaleAt = now.Add(horizon(life, percentOf(vds), luckOf(state.Lease))), now.Add(life)
-		if f.Releases(vds) {
-			content.Undo = func(ctx context.Context) error {
-				return problemOf(session.RevokeLease(ctx, state.Lease), defaultPeriod)
-			}
-		}
-		content.Report = reportLease(v1alpha1.Lease{Duration: metav1.Duration{Duration: life}, ExpiresAt: metav1.NewTime(now.Add(life).Truncate(time.Second)), Renewable: answer.Lease.Renewable})
 	case vds.Spec.StaticCredentials:
 		ttl, err := secondsOf(answer.Data["ttl"])
 		if err != nil {
@@ -181,6 +172,15 @@ func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, ses
 		// How long it lives is another thing with each answer, and is no part of the credential.
 		delete(content.Data, "ttl")
 		delete(content.Keys, "ttl")
+	case answer.Lease.ID != "" && life > 0:
+		state.Lease, state.Holder, state.Seconds = answer.Lease.ID, answer.Lease.Holder, int64(life.Seconds())
+		content.Next, content.StaleAt = now.Add(horizon(life, percentOf(vds), luckOf(state.Lease))), now.Add(life)
+		if f.Releases(vds) {
+			content.Undo = func(ctx context.Context) error {
+				return problemOf(session.RevokeLease(ctx, state.Lease), defaultPeriod)
+			}
+		}
+		content.Report = reportLease(v1alpha1.Lease{Duration: metav1.Duration{Duration: life}, ExpiresAt: metav1.NewTime(now.Add(life).Truncate(time.Second)), Renewable: answer.Lease.Renewable})
 	case vds.Spec.ReconcilePeriod != nil:
 		content.Next = now.Add(between(vds.Spec.ReconcilePeriod.Duration, nextFrom, nextTo))
 		content.StaleAt = now.Add(staleAfter * vds.Spec.ReconcilePeriod.Duration)
