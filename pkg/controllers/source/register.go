@@ -88,6 +88,8 @@ type memo struct {
 	problem  *Problem
 	// version of the Secret that was found right last.
 	version string
+	// unsaid is what a sync has come to, as long as the status does not say it. It has no values.
+	unsaid *outcome
 	// resumed is true when the Fetcher knows of it; woken wants a fetch.
 	resumed, woken bool
 	target         string

@@ -28,6 +28,16 @@ type outcome struct {
 	version string
 }
 
+// withoutValues is what may be kept of an outcome.
+func (o outcome) withoutValues() *outcome {
+	if o.content != nil {
+		content := *o.content
+		content.Data = nil
+		o.content = &content
+	}
+	return &o
+}
+
 // happened is one event.
 type happened struct {
 	warning         bool

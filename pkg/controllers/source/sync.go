@@ -326,8 +326,11 @@ func notServed(namespace string) *Problem {
 func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o outcome) (time.Duration, error) {
 	now := c.Clock.Now()
 	m := c.memo(k, src)
-	if !o.again {
+	switch {
+	case !o.again:
 		m = c.plan(k, src, o, now)
+	case m.unsaid != nil:
+		o = *m.unsaid
 	}
 	changed := src.DeepCopyObject().(v1alpha1.Source) //nolint:forcetypeassert // a copy of the same type
 	o.version = m.version
@@ -351,13 +354,14 @@ func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o o
 		c.remember(k, src, func(m *memo) { m.written = written })
 		logReady(k, src.Made(), changed.Made())
 	}
+	c.remember(k, src, func(m *memo) { m.unsaid = nil })
 	return soonest(now, m.next, changed.Made().StaleAt), nil
 }
 
 // plan decides when to fetch again after an attempt.
 func (c *Controller) plan(k key, src v1alpha1.Source, o outcome, now time.Time) memo {
 	c.remember(k, src, func(m *memo) {
-		m.problem = o.problem
+		m.problem, m.unsaid = o.problem, o.withoutValues()
 		if o.content != nil {
 			return
 		}

@@ -1,0 +1,58 @@
+package source
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+func TestASourceMakesItsSecretAndKeepsIt(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	assert.Equal(t, 8*time.Minute, w.works("app"))
+	assert.Equal(t, map[string]string{"user": "anna"}, w.secret("app"))
+	assert.Equal(t, "True UpToDate", w.ready("app"))
+	assert.Equal(t, []v1alpha1.KeyOrigin{{Key: "user", Path: "secret/a", Version: 1}}, w.sources["app"].Status.Keys)
+	assert.Equal(t, []string{"Written"}, w.events())
+	assert.Equal(t, 1, w.statusWrites)
+
+	w.works("app")
+	assert.Len(t, w.wants, 1, "nothing was due")
+	assert.Equal(t, 1, w.statusWrites, "nothing had changed")
+
+	w.edit("app", func(s *corev1.Secret) { s.Data["user"] = []byte("mallory") }, "user")
+	w.works("app")
+	assert.Equal(t, map[string]string{"user": "anna"}, w.secret("app"))
+	assert.Equal(t, []string{"Written", "Repaired"}, w.events())
+	assert.True(t, w.wants[1].Repair)
+	assert.False(t, w.wants[1].Intact)
+}
+
+func TestAStatusThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.statusFails = apierrors.NewConflict(resource, "app", errors.New("somebody was quicker"))
+	_, err := w.work("app")
+	require.Error(t, err)
+	assert.Equal(t, map[string]string{"user": "anna"}, w.secret("app"))
+	assert.Empty(t, w.ready("app"))
+	assert.Equal(t, 8*time.Minute, w.works("app"))
+	assert.Equal(t, "True UpToDate", w.ready("app"))
+	assert.Equal(t, begin, w.sources["app"].Status.LastFetchedAt.UTC())
+	assert.Len(t, w.wants, 1, "it needs no other fetch")
+
+	w.clock.SetTime(begin.Add(9 * time.Minute))
+	w.err = &Problem{Reason: v1alpha1.ReasonDenied, Message: "no"}
+	w.statusFails = apierrors.NewConflict(resource, "app", errors.New("somebody was quicker"))
+	_, err = w.work("app")
+	require.Error(t, err)
+	w.works("app")
+	assert.Equal(t, "False Denied", w.ready("app"))
+	assert.Len(t, w.wants, 2)
+}
