@@ -241,10 +241,11 @@ func (c *Controller) forget(k key) {
 func (c *Controller) memo(k key, src v1alpha1.Source) memo {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m := c.memos[k]; m.uid == src.GetUID() {
+	m := c.memos[k]
+	if m.uid == src.GetUID() {
 		return m
 	}
-	return memo{target: c.memos[k].target}
+	return memo{target: m.target, woken: m.woken}
 }
 
 func (c *Controller) remember(k key, src v1alpha1.Source, change func(*memo)) {

@@ -72,8 +72,8 @@ func (c *Controller) sync(ctx context.Context, k key) (time.Duration, error) {
 	}
 	m := c.memo(k, src)
 	if m.uid == "" {
-		m = recall(m, src)
-		c.remember(k, src, func(n *memo) { *n = m })
+		c.remember(k, src, func(m *memo) { recall(m, src) })
+		m = c.memo(k, src)
 	}
 	now := c.Clock.Now()
 	due := m.woken || m.asked != asked(src) || !m.next.IsZero() && !now.Before(m.next)
@@ -83,34 +83,39 @@ func (c *Controller) sync(ctx context.Context, k key) (time.Duration, error) {
 		return c.report(ctx, k, src, outcome{problem: notServed(k.namespace)})
 	case due || check:
 		return c.act(ctx, k, src, m, due)
-	case !m.resumed && m.problem == nil:
-		state := func() (json.RawMessage, error) {
-			live, err := c.read(ctx, src)
-			if r := recordOf(live, k.kind, src); r != nil {
-				return r.State, err
-			}
-			return nil, err
-		}
-		if !kind.fetcher.Resume(ctx, src, state) {
-			return c.act(ctx, k, src, m, true)
-		}
-		c.remember(k, src, func(m *memo) { m.resumed = true })
+	case !c.resume(ctx, k, src, m):
+		return c.act(ctx, k, src, m, true)
 	}
 	return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 }
 
-// recall takes up after a restart what the status says.
-func recall(m memo, src v1alpha1.Source) memo {
+// recall takes up after a restart what the status says. What has no time for the next fetch had a problem that stays until
+// something changes: it may have changed while nobody looked.
+func recall(m *memo, src v1alpha1.Source) {
 	status := src.Made()
-	m.uid = src.GetUID()
-	if status.LastFetchedAt == nil || status.ObservedGeneration != src.GetGeneration() || status.RefreshedFor != src.GetAnnotations()[v1alpha1.AnnotationRefresh] {
-		return m
+	if status.LastFetchedAt == nil || status.NextFetchAt == nil || status.ObservedGeneration != src.GetGeneration() || status.RefreshedFor != src.GetAnnotations()[v1alpha1.AnnotationRefresh] {
+		return
 	}
-	m.asked, m.version = asked(src), status.SecretVersion
-	if status.NextFetchAt != nil {
-		m.next = status.NextFetchAt.Time
+	m.asked, m.version, m.next = asked(src), status.SecretVersion, status.NextFetchAt.Time
+}
+
+// resume lets the Fetcher take up after a restart what is still good. false wants a fetch.
+func (c *Controller) resume(ctx context.Context, k key, src v1alpha1.Source, m memo) bool {
+	if m.resumed || m.problem != nil {
+		return true
 	}
-	return m
+	state := func() (json.RawMessage, error) {
+		live, err := c.read(ctx, src)
+		if r := recordOf(live, k.kind, src); r != nil {
+			return r.State, err
+		}
+		return nil, err
+	}
+	if !c.kinds[k.kind].fetcher.Resume(ctx, src, state) {
+		return false
+	}
+	c.remember(k, src, func(m *memo) { m.resumed = true })
+	return true
 }
 
 // act looks at the Secret, fetches what it is to hold when that is due or when it is not as it should be, and writes it.
@@ -127,7 +132,7 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 	}
 	r := recordOf(live, k.kind, src)
 	intact := untouched(live, k.kind, src)
-	if !due && intact {
+	if !due && intact && c.resume(ctx, k, src, m) {
 		c.remember(k, src, func(m *memo) { m.version = version })
 		return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 	}

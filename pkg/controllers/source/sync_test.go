@@ -56,3 +56,47 @@ func TestAStatusThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 	assert.Equal(t, "False Denied", w.ready("app"))
 	assert.Len(t, w.wants, 2)
 }
+
+func TestAfterARestartWhatHadNoNextTimeIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.works("app")
+	w.err = &Problem{Reason: v1alpha1.ReasonConnectionNotFound, Final: true, Message: "no"}
+	w.Wake(kindName, "team", "app")
+	w.works("app")
+	assert.Equal(t, "False ConnectionNotFound", w.ready("app"))
+
+	w.err = nil
+	w.restart()
+	w.works("app")
+	assert.Equal(t, "True UpToDate", w.ready("app"))
+}
+
+func TestAWakeBeforeTheFirstSyncIsNotLost(t *testing.T) {
+	w := newWorld(t)
+	src := w.source("app")
+	w.works("app")
+	w.restart()
+	w.aim(key{kindName, "team", "app"}, src)
+	w.Wake(kindName, "team", "app")
+	w.works("app")
+	assert.Len(t, w.wants, 2)
+}
+
+func TestAfterARestartWhatIsStillGoodIsTakenUp(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.works("app")
+	w.restart()
+	w.works("app")
+	w.works("app")
+	assert.Len(t, w.wants, 1)
+	assert.Equal(t, 1, w.resumed)
+
+	// Also when somebody has touched the Secret, but no key of ours, while nobody looked.
+	w.restart()
+	w.edit("app", func(s *corev1.Secret) { s.Labels = map[string]string{"a": "b"} })
+	w.works("app")
+	assert.Len(t, w.wants, 1)
+	assert.Equal(t, 2, w.resumed)
+}
