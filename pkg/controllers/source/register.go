@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,7 +141,16 @@ func keyOf(kind string, src v1alpha1.Source) key {
 
 // asked is different whenever somebody wants something new of a source.
 func asked(src v1alpha1.Source) string {
-	return fmt.Sprintf("%d %s", src.GetGeneration(), src.GetAnnotations()[v1alpha1.AnnotationRefresh])
+	return fmt.Sprintf("%d %s", src.GetGeneration(), refreshOf(src))
+}
+
+// maxRefresh is what the status has room for.
+const maxRefresh = 256
+
+// refreshOf is what the annotation for a refresh says.
+func refreshOf(src v1alpha1.Source) string {
+	value := src.GetAnnotations()[v1alpha1.AnnotationRefresh]
+	return strings.ToValidUTF8(value[:min(len(value), maxRefresh)], "")
 }
 
 // Run works until ctx ends. The informers have to be started.

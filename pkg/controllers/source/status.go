@@ -49,11 +49,10 @@ func apply(src v1alpha1.Source, o outcome, next, now time.Time) {
 	status := src.Made()
 	if !o.again {
 		status.ObservedGeneration = src.GetGeneration()
-		status.RefreshedFor = src.GetAnnotations()[v1alpha1.AnnotationRefresh]
 		status.NextFetchAt = timeOf(next)
 	}
 	if content := o.content; content != nil {
-		status.SecretName, status.SecretVersion = targetName(src), o.version
+		status.SecretName, status.SecretVersion, status.RefreshedFor = targetName(src), o.version, refreshOf(src)
 		status.LastFetchedAt, status.StaleAt = timeOf(content.FetchedAt), timeOf(content.StaleAt)
 		if !content.Same {
 			status.Keys, status.KeysOmitted = rows(content.Keys)

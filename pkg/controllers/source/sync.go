@@ -93,7 +93,7 @@ func (c *Controller) sync(ctx context.Context, k key) (time.Duration, error) {
 // something changes: it may have changed while nobody looked.
 func recall(m *memo, src v1alpha1.Source) {
 	status := src.Made()
-	if status.LastFetchedAt == nil || status.NextFetchAt == nil || status.ObservedGeneration != src.GetGeneration() || status.RefreshedFor != src.GetAnnotations()[v1alpha1.AnnotationRefresh] {
+	if status.LastFetchedAt == nil || status.NextFetchAt == nil || status.ObservedGeneration != src.GetGeneration() || status.RefreshedFor != refreshOf(src) {
 		return
 	}
 	m.asked, m.version, m.next = asked(src), status.SecretVersion, status.NextFetchAt.Time
@@ -136,7 +136,7 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		c.remember(k, src, func(m *memo) { m.version = version })
 		return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 	}
-	refresh := src.GetAnnotations()[v1alpha1.AnnotationRefresh]
+	refresh := refreshOf(src)
 	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact}
 	if r != nil {
 		want.State, want.Data, want.Keys = r.State, dataOf(live, r), r.keys()

@@ -2,6 +2,7 @@ package source
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,4 +100,34 @@ func TestAfterARestartWhatIsStillGoodIsTakenUp(t *testing.T) {
 	w.works("app")
 	assert.Len(t, w.wants, 1)
 	assert.Equal(t, 2, w.resumed)
+}
+
+func TestARefreshIsFollowedOnceItHasWorked(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.works("app")
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Annotations = map[string]string{v1alpha1.AnnotationRefresh: "1"} })
+	w.err = &Problem{Reason: v1alpha1.ReasonUnavailable, Heals: true, Message: "no answer"}
+	w.works("app")
+	assert.Empty(t, w.sources["app"].Status.RefreshedFor)
+	w.works("app")
+	assert.Len(t, w.wants, 2, "it waits for the next attempt")
+
+	w.clock.SetTime(begin.Add(time.Minute))
+	w.err = nil
+	w.works("app")
+	assert.True(t, w.wants[2].Fresh)
+	assert.Equal(t, "1", w.sources["app"].Status.RefreshedFor)
+}
+
+func TestALongRefreshAnnotationIsCut(t *testing.T) {
+	w := newWorld(t)
+	w.source("app", func(s *v1alpha1.VaultSecret) {
+		s.Annotations = map[string]string{v1alpha1.AnnotationRefresh: strings.Repeat("ä", 300)}
+	})
+	w.works("app")
+	assert.Equal(t, strings.Repeat("ä", 128), w.sources["app"].Status.RefreshedFor)
+	w.clock.SetTime(begin.Add(9 * time.Minute))
+	w.works("app")
+	assert.False(t, w.wants[1].Fresh)
 }
