@@ -43,7 +43,7 @@ type Want struct {
 	Fresh bool
 	// Repair wants what was fetched last: the Secret was edited or deleted.
 	Repair bool
-	// Intact says that the Secret holds what State speaks of.
+	// Intact says that the Secret holds what State speaks of: nobody has changed a key of this source.
 	Intact bool
 	// State is that of the Content which the Secret holds; nil without one.
 	State json.RawMessage

@@ -131,13 +131,13 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		return c.report(ctx, k, src, outcome{problem: problem})
 	}
 	r := recordOf(live, k.kind, src)
-	intact := untouched(live, k.kind, src)
-	if !due && intact && c.resume(ctx, k, src, m) {
+	asIs := untouched(live, k.kind, src)
+	if !due && asIs && c.resume(ctx, k, src, m) {
 		c.remember(k, src, func(m *memo) { m.version = version })
 		return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 	}
 	refresh := refreshOf(src)
-	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact}
+	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact(live, k.kind, src)}
 	if r != nil {
 		want.State, want.Data, want.Keys = r.State, dataOf(live, r), r.keys()
 	}
@@ -149,9 +149,9 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		if ctx.Err() != nil {
 			return 0, nil
 		}
-		return c.report(ctx, k, src, outcome{problem: c.problemOf(k, err), fetch: true, lost: !intact})
+		return c.report(ctx, k, src, outcome{problem: c.problemOf(k, err), fetch: true, lost: !asIs})
 	}
-	repaired := want.Repair && (live == nil || !intact) && src.Made().SecretName == targetName(src)
+	repaired := want.Repair && !asIs && src.Made().SecretName == targetName(src)
 	return c.write(ctx, k, src, live, content, repaired)
 }
 

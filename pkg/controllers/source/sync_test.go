@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestASourceMakesItsSecretAndKeepsIt(t *testing.T) {
@@ -130,4 +131,45 @@ func TestALongRefreshAnnotationIsCut(t *testing.T) {
 	w.clock.SetTime(begin.Add(9 * time.Minute))
 	w.works("app")
 	assert.False(t, w.wants[1].Fresh)
+}
+
+func TestAnEditOfLabelsIsNoEditOfKeys(t *testing.T) {
+	w := newWorld(t)
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.Labels = map[string]string{"a": "b"} })
+	w.works("app")
+	w.edit("app", func(s *corev1.Secret) { s.Labels, s.OwnerReferences = nil, nil; s.Data["more"] = []byte("x") }, "more")
+	w.works("app")
+	assert.True(t, w.wants[1].Intact, "a lease would not be good any more")
+
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.Labels = map[string]string{"a": "c"} })
+	w.works("app")
+	assert.True(t, w.wants[2].Intact)
+
+	w.edit("app", func(s *corev1.Secret) { s.Data["user"] = []byte("x") }, "user")
+	w.works("app")
+	assert.False(t, w.wants[3].Intact)
+}
+
+func TestAnAdoptedKeyWithTheSameValueBecomesOurs(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.core.CoreV1().Secrets("team").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: "team",
+		ManagedFields: []metav1.ManagedFieldsEntry{managedBy("another-operator", "user", "old")}}, Type: corev1.SecretTypeOpaque, Data: bytesOf(map[string]string{"user": "anna", "old": "x"})}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.ConflictPolicy = v1alpha1.SourceConflictAdopt })
+	w.works("app")
+	assert.Equal(t, map[string]string{"user": "anna"}, w.secret("app"))
+	w.Wake(kindName, "team", "app")
+	w.works("app")
+	assert.False(t, w.wants[0].Intact)
+	assert.True(t, w.wants[1].Intact, "or it would be made anew each time")
+	secret, err := w.Get(t.Context(), "team", "app")
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"f:data": {"f:old": {}}, "f:type": {}}`, string(secret.ManagedFields[0].FieldsV1.Raw))
+
+	// Somebody takes it over with the same value: he is noted, and nothing else has changed.
+	w.edit("app", func(*corev1.Secret) {}, "user")
+	w.works("app")
+	w.Wake(kindName, "team", "app")
+	w.works("app")
+	assert.True(t, w.wants[3].Intact)
 }
