@@ -159,14 +159,24 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live *corev1.Secret, content Content, repaired bool) (time.Duration, error) {
 	secret, recreate, problem := build(live, k.kind, src, content)
 	if problem != nil {
-		return c.report(ctx, k, src, outcome{problem: problem})
+		if !problem.Final && !content.Next.IsZero() {
+			// What is fetched then may fit.
+			problem.Retry = max(content.Next.Sub(c.Clock.Now()), time.Second)
+		}
+		c.remember(k, src, func(m *memo) { m.version = VersionOf(live) })
+		return c.unwritten(ctx, k, src, content, problem)
 	}
 	o := outcome{content: &content, problem: content.Problem, fetch: true}
 	written := live
 	if live == nil || recreate || !equal(live, secret) {
 		var err error
 		if written, err = c.put(ctx, live, secret, recreate); err != nil {
-			return c.forbidden(ctx, k, src, err)
+			problem := c.refusal(k, err)
+			wait, reported := c.unwritten(ctx, k, src, content, problem)
+			if problem == nil {
+				return 0, err
+			}
+			return wait, reported
 		}
 		switch {
 		case repaired:
@@ -197,6 +207,17 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		m.asked, m.next, m.version, m.failures, m.resumed = asked(src), content.Next, VersionOf(written), 0, true
 	})
 	return c.report(ctx, k, src, o)
+}
+
+// unwritten gives back what could not be written, and reports the problem, if there is one.
+func (c *Controller) unwritten(ctx context.Context, k key, src v1alpha1.Source, content Content, problem *Problem) (time.Duration, error) {
+	if !content.Same {
+		c.kinds[k.kind].fetcher.Discard(ctx, src, content.State)
+	}
+	if problem == nil {
+		return 0, nil
+	}
+	return c.report(ctx, k, src, outcome{problem: problem, fetch: true, worked: true})
 }
 
 // VersionOf is different whenever a Secret is; empty for nil.
@@ -247,18 +268,24 @@ func (c *Controller) problemOf(k key, err error) *Problem {
 	return &Problem{Reason: v1alpha1.ReasonUnavailable, Message: "the API server does not answer; look into the operator's log", Heals: true}
 }
 
-// forbidden makes a problem of an error of the API server that a retry alone does not mend; others it gives back.
+// forbidden reports an error of the API server that a retry alone does not mend; others it gives back.
 func (c *Controller) forbidden(ctx context.Context, k key, src v1alpha1.Source, err error) (time.Duration, error) {
-	var problem *Problem
-	switch {
-	case apierrors.IsForbidden(err):
-		problem = &Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("the API server does not allow %s: bind the operator to ClusterRole fleet-handshake-sources in namespace %s (value vault.namespaces of the chart), or look for a quota or an admission policy", step(err), k.namespace)}
-	case apierrors.IsInvalid(err):
-		problem = &Problem{Reason: v1alpha1.ReasonWriteFailed, Message: fmt.Sprintf("the API server refuses %s because of %s: correct the spec; an immutable Secret has to be deleted", step(err), fieldsOf(err))}
-	default:
+	problem := c.refusal(k, err)
+	if problem == nil {
 		return 0, err
 	}
 	return c.report(ctx, k, src, outcome{problem: problem})
+}
+
+// refusal is what to say of an error of the API server that a retry alone does not mend; nil of others.
+func (c *Controller) refusal(k key, err error) *Problem {
+	switch {
+	case apierrors.IsForbidden(err):
+		return &Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("the API server does not allow %s: bind the operator to ClusterRole fleet-handshake-sources in namespace %s (value vault.namespaces of the chart), or look for a quota or an admission policy", step(err), k.namespace)}
+	case apierrors.IsInvalid(err):
+		return &Problem{Reason: v1alpha1.ReasonWriteFailed, Message: fmt.Sprintf("the API server refuses %s because of %s: correct the spec; an immutable Secret has to be deleted", step(err), fieldsOf(err))}
+	}
+	return nil
 }
 
 // fieldsOf names the fields that the API server refuses, without what they hold.

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 func TestASourceMakesItsSecretAndKeepsIt(t *testing.T) {
@@ -172,4 +174,34 @@ func TestAnAdoptedKeyWithTheSameValueBecomesOurs(t *testing.T) {
 	w.Wake(kindName, "team", "app")
 	w.works("app")
 	assert.True(t, w.wants[3].Intact)
+}
+
+func TestWhatCouldNotBeWrittenIsGivenBack(t *testing.T) {
+	w := newWorld(t)
+	w.content.State = json.RawMessage(`{"lease":"1"}`)
+	w.source("app")
+	w.secretFails = apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "app", errors.New("quota"))
+	w.works("app")
+	assert.Equal(t, "False NotAllowed", w.ready("app"))
+	assert.Equal(t, "True UpToDate", w.says("app", v1alpha1.ConditionFetched))
+	assert.Equal(t, []string{`{"lease":"1"}`}, w.discarded)
+
+	w.secretFails = nil
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.Labels = map[string]string{"not/a/label": ""} })
+	w.works("app")
+	assert.Equal(t, "False InvalidSpec", w.ready("app"))
+	assert.Len(t, w.discarded, 2)
+	assert.Nil(t, w.secret("app"))
+
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.Labels = nil })
+	w.works("app")
+	assert.Equal(t, "True UpToDate", w.ready("app"))
+	assert.Len(t, w.discarded, 2)
+
+	// What the Secret holds is not given back.
+	w.content.Same, w.content.Data = true, nil
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.Labels = map[string]string{"not/a/label": ""} })
+	w.works("app")
+	assert.Equal(t, "False InvalidSpec", w.ready("app"))
+	assert.Len(t, w.discarded, 2)
 }

@@ -296,7 +296,7 @@ func merged(secret *corev1.Secret, old *record, content Content) (map[string][]b
 	}
 	if len(taken) > 0 {
 		slices.Sort(taken)
-		return nil, &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s already has %s, which this object has not made: take the key out there, or give it another name here, for example with a prefix", secret.Namespace, secret.Name, list(taken))}
+		return nil, &Problem{Reason: v1alpha1.ReasonSecretConflict, Message: fmt.Sprintf("Secret %s/%s already has %s, which this object has not made: take the key out there, or give it another name here, for example with a prefix", secret.Namespace, secret.Name, list(taken))}
 	}
 	maps.Copy(data, content.Data)
 	return data, nil

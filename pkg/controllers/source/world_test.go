@@ -75,6 +75,10 @@ func (f *fetcher) Resume(_ context.Context, _ v1alpha1.Source, state func() (jso
 	return f.resume
 }
 
+func (f *fetcher) Discard(_ context.Context, _ v1alpha1.Source, state json.RawMessage) {
+	f.discarded = append(f.discarded, string(state))
+}
+
 func (f *fetcher) Settle(_ context.Context, _ v1alpha1.Source, state json.RawMessage) (json.RawMessage, error) {
 	if f.settle != nil {
 		return f.settle(state)
