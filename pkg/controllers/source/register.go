@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,6 +90,8 @@ type memo struct {
 	problem  *Problem
 	// version of the Secret that was found right last.
 	version string
+	// state is that of the Content which the Secret has held last: it is needed when the Secret is gone.
+	state json.RawMessage
 	// unsaid is what a sync has come to, as long as the status does not say it. It has no values.
 	unsaid *outcome
 	// resumed is true when the Fetcher knows of it; woken wants a fetch.

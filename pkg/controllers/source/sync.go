@@ -106,10 +106,12 @@ func (c *Controller) resume(ctx context.Context, k key, src v1alpha1.Source, m m
 	}
 	state := func() (json.RawMessage, error) {
 		live, err := c.read(ctx, src)
-		if r := recordOf(live, k.kind, src); r != nil {
-			return r.State, err
+		r := recordOf(live, k.kind, src)
+		if r == nil {
+			return nil, err
 		}
-		return nil, err
+		c.remember(k, src, func(m *memo) { m.state = r.State })
+		return r.State, err
 	}
 	if !c.kinds[k.kind].fetcher.Resume(ctx, src, state) {
 		return false
@@ -137,11 +139,11 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 	}
 	refresh := refreshOf(src)
-	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact(live, k.kind, src)}
+	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact(live, k.kind, src), State: m.state}
 	if r != nil {
 		want.State, want.Data, want.Keys = r.State, dataOf(live, r), r.keys()
 	}
-	c.remember(k, src, func(m *memo) { m.woken = false })
+	c.remember(k, src, func(m *memo) { m.woken, m.state = false, want.State })
 	started := c.Clock.Now()
 	content, err := fetcher.Fetch(ctx, src, want)
 	c.metrics.fetched(k.kind, err, c.Clock.Now().Sub(started))
@@ -186,6 +188,7 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		}
 		logrus.WithFields(logrus.Fields{"source": k.String(), "secret": secret.Name, "keys": len(content.Data)}).Info("Secret written")
 	}
+	c.remember(k, src, func(m *memo) { m.state = content.State })
 	settled, err := c.kinds[k.kind].fetcher.Settle(ctx, src, content.State)
 	if err == nil && string(settled) != string(content.State) {
 		content.Same, content.State = true, settled

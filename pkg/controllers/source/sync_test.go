@@ -205,3 +205,74 @@ func TestWhatCouldNotBeWrittenIsGivenBack(t *testing.T) {
 	assert.Equal(t, "False InvalidSpec", w.ready("app"))
 	assert.Len(t, w.discarded, 2)
 }
+
+func TestStateOutlivesItsSecret(t *testing.T) {
+	w := newWorld(t)
+	w.releases = true
+	w.content.State = json.RawMessage(`{"lease":"1"}`)
+	w.source("app")
+	w.works("app")
+	require.NoError(t, w.core.CoreV1().Secrets("team").Delete(t.Context(), "app", metav1.DeleteOptions{}))
+	w.works("app")
+	assert.JSONEq(t, `{"lease":"1"}`, string(w.wants[1].State), "a certificate that was replaced may have to be revoked")
+	assert.False(t, w.wants[1].Intact)
+
+	// A namespace goes: first its Secrets, then the sources.
+	require.NoError(t, w.core.CoreV1().Secrets("team").Delete(t.Context(), "app", metav1.DeleteOptions{}))
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.DeletionTimestamp = &metav1.Time{Time: begin} })
+	w.works("app")
+	assert.Equal(t, []string{`{"lease":"1"}`}, w.released)
+	assert.Empty(t, w.sources)
+}
+
+func TestADeletionAlsoGivesBackWhatIsInTheFormerSecret(t *testing.T) {
+	w := newWorld(t)
+	w.releases = true
+	w.content.State = json.RawMessage(`{"lease":"1"}`)
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.ConflictPolicy = v1alpha1.SourceConflictMerge })
+	w.works("app")
+	w.source("app", func(s *v1alpha1.VaultSecret) {
+		s.Spec.TargetSecretName = "other"
+		s.DeletionTimestamp = &metav1.Time{Time: begin}
+	})
+	w.restart()
+	w.works("app")
+	assert.Equal(t, []string{`{"lease":"1"}`}, w.released)
+	assert.Nil(t, w.secret("app"))
+	assert.Empty(t, w.sources)
+}
+
+func TestADeletionThatIsForcedStillTakesTheKeysOut(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.core.CoreV1().Secrets("team").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: "team"}, Type: corev1.SecretTypeOpaque, Data: bytesOf(map[string]string{"own": "x"})}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	w.releases = true
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.ConflictPolicy = v1alpha1.SourceConflictMerge })
+	w.works("app")
+	assert.Equal(t, map[string]string{"own": "x", "user": "anna"}, w.secret("app"))
+	w.releaseFails = &Problem{Reason: v1alpha1.ReasonDenied, Message: "no"}
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.DeletionTimestamp = &metav1.Time{Time: begin} })
+	assert.Positive(t, w.works("app"))
+	assert.Equal(t, "False Revoking", w.ready("app"))
+	assert.Equal(t, map[string]string{"own": "x", "user": "anna"}, w.secret("app"))
+
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Annotations = map[string]string{v1alpha1.AnnotationForceDelete: "true"} })
+	w.works("app")
+	assert.Equal(t, map[string]string{"own": "x"}, w.secret("app"))
+	assert.Empty(t, w.sources)
+	assert.Contains(t, w.events(), "NotRevoked")
+}
+
+func TestADeletionIsNotHeldForEverByASecretThatMayNotBeWritten(t *testing.T) {
+	w := newWorld(t)
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.ConflictPolicy = v1alpha1.SourceConflictMerge })
+	w.works("app")
+	w.edit("app", func(s *corev1.Secret) { s.Data["own"] = []byte("x") })
+	w.secretFails = apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "app", nil)
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.DeletionTimestamp = &metav1.Time{Time: begin} })
+	w.works("app")
+	assert.Equal(t, "False Revoking", w.ready("app"))
+	w.clock.SetTime(begin.Add(10 * time.Minute))
+	w.works("app")
+	assert.Empty(t, w.sources)
+}
