@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/ptr"
 )
@@ -67,8 +68,10 @@ func (c *Controller) sync(ctx context.Context, k key) (time.Duration, error) {
 	if !src.GetDeletionTimestamp().IsZero() {
 		return c.remove(ctx, k, src)
 	}
-	if src, err = c.finalize(k, src); err != nil {
-		return c.forbidden(ctx, k, src, err)
+	if c.needsFinalizer(k, src) {
+		if src, err = c.setFinalizer(k, src, true); err != nil {
+			return c.forbidden(ctx, k, src, err)
+		}
 	}
 	m := c.memo(k, src)
 	if m.uid == "" {
@@ -128,13 +131,13 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		return c.forbidden(ctx, k, src, err)
 	}
 	version := VersionOf(live)
-	if problem := claim(live, k.kind, src); problem != nil {
+	if problem := claim(live, k.kind, src, c.alive(k.namespace)); problem != nil {
 		c.remember(k, src, func(m *memo) { m.asked, m.woken, m.version, m.next = asked(src), false, version, time.Time{} })
 		return c.report(ctx, k, src, outcome{problem: problem})
 	}
 	r := recordOf(live, k.kind, src)
 	asIs := untouched(live, k.kind, src)
-	if !due && asIs && c.resume(ctx, k, src, m) {
+	if !due && asIs && (m.problem == nil || !m.problem.Final) && c.resume(ctx, k, src, m) {
 		c.remember(k, src, func(m *memo) { m.version = version })
 		return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 	}
@@ -155,6 +158,18 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 	}
 	repaired := want.Repair && !asIs && src.Made().SecretName == targetName(src)
 	return c.write(ctx, k, src, live, content, repaired)
+}
+
+// alive says of the name in a record whether that source is still there.
+func (c *Controller) alive(namespace string) func(string, types.UID) bool {
+	return func(record string, uid types.UID) bool {
+		kind, name, _ := strings.Cut(record, "/")
+		if c.kinds[kind].get == nil {
+			return true // of another version of the operator
+		}
+		src, err := c.kinds[kind].get(namespace, name)
+		return err != nil && !apierrors.IsNotFound(err) || err == nil && src.GetUID() == uid
+	}
 }
 
 // write brings the Secret in step with its content.
@@ -203,6 +218,11 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 	}
 	if former := src.Made().SecretName; former != "" && former != targetName(src) {
 		if err := c.leave(ctx, k, src, former); err != nil {
+			return c.forbidden(ctx, k, src, err)
+		}
+	}
+	if !c.needsFinalizer(k, src) {
+		if src, err = c.setFinalizer(k, src, false); err != nil {
 			return c.forbidden(ctx, k, src, err)
 		}
 	}
@@ -319,9 +339,9 @@ func (c *Controller) newest(k key, cached v1alpha1.Source) v1alpha1.Source {
 	return cached
 }
 
-// finalize adds the finalizer of a source that has something to give back, and takes it from one that has not.
-func (c *Controller) finalize(k key, src v1alpha1.Source) (v1alpha1.Source, error) {
-	return c.setFinalizer(k, src, merges(src) || c.kinds[k.kind].fetcher.Releases(src))
+// needsFinalizer says whether a source has something to give back, or keys in a Secret that does not go with it.
+func (c *Controller) needsFinalizer(k key, src v1alpha1.Source) bool {
+	return merges(src) || c.kinds[k.kind].fetcher.Releases(src)
 }
 
 func (c *Controller) setFinalizer(k key, src v1alpha1.Source, wanted bool) (v1alpha1.Source, error) {

@@ -256,7 +256,9 @@ func TestADeletionThatIsForcedStillTakesTheKeysOut(t *testing.T) {
 	assert.Equal(t, "False Revoking", w.ready("app"))
 	assert.Equal(t, map[string]string{"own": "x", "user": "anna"}, w.secret("app"))
 
-	w.source("app", func(s *v1alpha1.VaultSecret) { s.Annotations = map[string]string{v1alpha1.AnnotationForceDelete: "true"} })
+	w.source("app", func(s *v1alpha1.VaultSecret) {
+		s.Annotations = map[string]string{v1alpha1.AnnotationForceDelete: "true"}
+	})
 	w.works("app")
 	assert.Equal(t, map[string]string{"own": "x"}, w.secret("app"))
 	assert.Empty(t, w.sources)
@@ -275,4 +277,57 @@ func TestADeletionIsNotHeldForEverByASecretThatMayNotBeWritten(t *testing.T) {
 	w.clock.SetTime(begin.Add(10 * time.Minute))
 	w.works("app")
 	assert.Empty(t, w.sources)
+}
+
+func TestASecretHasOneOwnerOrManyThatMerge(t *testing.T) {
+	w := newWorld(t)
+	policy := func(p v1alpha1.SourceConflictPolicy) func(*v1alpha1.VaultSecret) {
+		return func(s *v1alpha1.VaultSecret) { s.Spec.ConflictPolicy, s.Spec.TargetSecretName = p, "shared" }
+	}
+	other := w.content
+	other.Data, other.Keys = bytesOf(map[string]string{"token": "t"}), map[string]Origin{"token": {Path: "secret/b"}}
+	sync := func(name string) string {
+		content := w.content
+		if name == "b" {
+			w.content = other
+		}
+		w.works(name)
+		w.content = content
+		return w.ready(name)
+	}
+	w.source("a", policy(v1alpha1.SourceConflictFail))
+	assert.Equal(t, "True UpToDate", sync("a"))
+	w.source("b", policy(v1alpha1.SourceConflictMerge))
+	assert.Equal(t, "False SecretConflict", sync("b"), "it is a's alone")
+	assert.Equal(t, map[string]string{"user": "anna"}, w.secret("shared"))
+
+	w.source("a", policy(v1alpha1.SourceConflictMerge))
+	assert.Equal(t, "True UpToDate", sync("a"))
+	assert.Equal(t, "True UpToDate", sync("b"))
+	assert.Equal(t, map[string]string{"user": "anna", "token": "t"}, w.secret("shared"))
+
+	w.source("a", policy(v1alpha1.SourceConflictAdopt))
+	assert.Equal(t, "False SecretConflict", sync("a"), "b is in there")
+	assert.Equal(t, map[string]string{"user": "anna", "token": "t"}, w.secret("shared"))
+	assert.Equal(t, "True UpToDate", sync("b"))
+	assert.Equal(t, []string{v1alpha1.FinalizerRelease}, w.sources["a"].Finalizers, "its keys are still to be taken out")
+
+	delete(w.sources, "b") // without a finalizer
+	w.edit("shared", func(s *corev1.Secret) { s.Annotations["x"] = "y" })
+	assert.Equal(t, "True UpToDate", sync("a"), "nobody else is there any more")
+	assert.Equal(t, map[string]string{"user": "anna"}, w.secret("shared"))
+	assert.Empty(t, w.sources["a"].Finalizers, "the Secret goes with it")
+}
+
+func TestASecretThatIsBeingDeletedIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.works("app")
+	w.edit("app", func(s *corev1.Secret) {
+		s.DeletionTimestamp, s.Finalizers = &metav1.Time{Time: begin}, []string{"example.com/hold"}
+	})
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.Labels = map[string]string{"a": "b"} })
+	assert.Equal(t, 30*time.Minute, w.works("app"), "when it is stale")
+	assert.Equal(t, "False SecretConflict", w.ready("app"))
+	assert.Len(t, w.wants, 1)
 }

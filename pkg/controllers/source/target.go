@@ -102,32 +102,42 @@ func merges(src v1alpha1.Source) bool {
 	return src.Target().ConflictPolicy == v1alpha1.SourceConflictMerge
 }
 
-// claim says why a source may not write a Secret that is there.
-func claim(live *corev1.Secret, kind string, src v1alpha1.Source) *Problem {
+// claim says why a source may not write a Secret that is there. alive says whether a source with a record is still there.
+func claim(live *corev1.Secret, kind string, src v1alpha1.Source, alive func(name string, uid types.UID) bool) *Problem {
 	conflict := func(format string, args ...any) *Problem {
 		return &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s ", live.Namespace, live.Name) + fmt.Sprintf(format, args...)}
 	}
+	if live == nil {
+		return nil
+	}
+	mine := recordName(kind, src)
+	var others []string
+	for name, r := range records(live) {
+		// One of our name is of a former object.
+		if name != mine && alive(name, r.UID) && (!merges(src) || owns(live, r.UID)) {
+			others = append(others, name)
+		}
+	}
+	slices.Sort(others)
 	switch {
-	case live == nil || recordOf(live, kind, src) != nil:
+	case live.DeletionTimestamp != nil:
+		return conflict("is being deleted, and a finalizer holds it: %s", list(live.Finalizers))
+	case len(others) > 0:
+		return conflict("is made by %s: give one of them another targetSecretName, or both conflictPolicy: Merge", list(others))
+	case recordOf(live, kind, src) != nil:
 		return nil
 	case live.Labels[v1alpha1.LabelHandshake] != "":
 		return conflict("carries the values of a FleetHandshake: give another targetSecretName")
-	case merges(src):
-		return nil
-	}
-	others := records(live)
-	delete(others, recordName(kind, src)) // of a former object of this name
-	if names := slices.Sorted(maps.Keys(others)); len(names) > 0 {
-		return conflict("is made by %s: give one of them another targetSecretName, or both conflictPolicy: Merge", strings.Join(names, ", "))
-	}
-	if src.Target().ConflictPolicy == v1alpha1.SourceConflictAdopt || ownedBy(live, src) {
+	case merges(src), src.Target().ConflictPolicy == v1alpha1.SourceConflictAdopt, ownedBy(live, src):
 		return nil
 	}
 	return conflict("is there and was not made by this object: delete it, give another targetSecretName, or say conflictPolicy: Adopt to replace it or Merge to add to it")
 }
 
-func ownedBy(secret *corev1.Secret, src v1alpha1.Source) bool {
-	return slices.ContainsFunc(secret.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == src.GetUID() })
+func ownedBy(secret *corev1.Secret, src v1alpha1.Source) bool { return owns(secret, src.GetUID()) }
+
+func owns(secret *corev1.Secret, uid types.UID) bool {
+	return slices.ContainsFunc(secret.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == uid })
 }
 
 // intact says whether a Secret holds the values that the source has written, as far as that can be told without them:
