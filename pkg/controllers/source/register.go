@@ -2,8 +2,10 @@ package source
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -88,11 +90,10 @@ type memo struct {
 	problem  *Problem
 	// version of the Secret that was found right last.
 	version string
-	// repairs is how often the Secret was put right in a row, and repairedAt when that was last.
-	repairs    int
-	repairedAt time.Time
-	// unreported is an outcome that could not be written into the status; nil when all were.
-	unreported *outcome
+	// state is that of the Content which the Secret has held last: it is needed when the Secret is gone.
+	state json.RawMessage
+	// unsaid is what a sync has come to, as long as the status does not say it. It has no values.
+	unsaid *outcome
 	// resumed is true when the Fetcher knows of it; woken wants a fetch.
 	resumed, woken bool
 	target         string
@@ -143,7 +144,16 @@ func keyOf(kind string, src v1alpha1.Source) key {
 
 // asked is different whenever somebody wants something new of a source.
 func asked(src v1alpha1.Source) string {
-	return fmt.Sprintf("%d %s", src.GetGeneration(), src.GetAnnotations()[v1alpha1.AnnotationRefresh])
+	return fmt.Sprintf("%d %s", src.GetGeneration(), refreshOf(src))
+}
+
+// maxRefresh is what the status has room for.
+const maxRefresh = 256
+
+// refreshOf is what the annotation for a refresh says.
+func refreshOf(src v1alpha1.Source) string {
+	value := src.GetAnnotations()[v1alpha1.AnnotationRefresh]
+	return strings.ToValidUTF8(value[:min(len(value), maxRefresh)], "")
 }
 
 // Run works until ctx ends. The informers have to be started.
@@ -244,10 +254,11 @@ func (c *Controller) forget(k key) {
 func (c *Controller) memo(k key, src v1alpha1.Source) memo {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m := c.memos[k]; m.uid == src.GetUID() {
+	m := c.memos[k]
+	if m.uid == src.GetUID() {
 		return m
 	}
-	return memo{target: c.memos[k].target}
+	return memo{target: m.target, woken: m.woken}
 }
 
 func (c *Controller) remember(k key, src v1alpha1.Source, change func(*memo)) {

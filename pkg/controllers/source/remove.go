@@ -2,6 +2,8 @@ package source
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -22,24 +24,69 @@ func (c *Controller) remove(ctx context.Context, k key, src v1alpha1.Source) (ti
 	if !slices.Contains(src.GetFinalizers(), v1alpha1.FinalizerRelease) {
 		return 0, nil
 	}
-	live, err := c.read(ctx, src)
-	if err != nil && !apierrors.IsForbidden(err) {
-		return 0, err
+	names := []string{targetName(src)}
+	if former := src.Made().SecretName; former != "" && former != names[0] {
+		names = append(names, former)
 	}
-	if r := recordOf(live, k.kind, src); r != nil {
-		if c.kinds[k.kind].fetcher.Releases(src) {
-			if err := c.kinds[k.kind].fetcher.Release(ctx, src, r.State); err != nil && !c.letGo(ctx, k, src, err) {
-				return c.waitForRelease(ctx, k, src, err)
+	states, in, err := c.madeBy(ctx, k, src, names)
+	if err == nil && c.kinds[k.kind].fetcher.Releases(src) {
+		for _, state := range states {
+			if failed := c.kinds[k.kind].fetcher.Release(ctx, src, state); failed != nil {
+				err = failed
 			}
 		}
-		if merges(src) {
-			if err := c.takeOut(ctx, k, src, live); err != nil {
-				return 0, err
-			}
+		if err != nil {
+			err = c.problemOf(k, err)
+		}
+	}
+	never := src.Made().SecretName == "" && c.refusal(k, err) != nil // a namespace that it may not work in
+	if err != nil && !never && !c.letGo(ctx, k, src, err) {
+		return c.notYet(ctx, k, src, err)
+	}
+	for _, live := range in {
+		if ownedBy(live, src) {
+			continue
+		}
+		if err := c.takeOut(ctx, k, src, live); err != nil && (c.refusal(k, err) == nil || !c.letGo(ctx, k, src, err)) {
+			return c.notYet(ctx, k, src, err)
 		}
 	}
 	_, err = c.setFinalizer(k, src, false)
 	return 0, err
+}
+
+// notYet says why a deletion waits. What a retry mends is only tried again.
+func (c *Controller) notYet(ctx context.Context, k key, src v1alpha1.Source, err error) (time.Duration, error) {
+	var problem *Problem
+	if !errors.As(err, &problem) && c.refusal(k, err) == nil {
+		return 0, err
+	}
+	return c.waitForRelease(ctx, k, src, err)
+}
+
+// madeBy gives the Secrets that a source has something in, and the states of what it has had made.
+func (c *Controller) madeBy(ctx context.Context, k key, src v1alpha1.Source, names []string) (states []json.RawMessage, in []*corev1.Secret, err error) {
+	for _, name := range names {
+		live, err := c.Secrets.Get(ctx, src.GetNamespace(), name)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, nil, doing(err, "reading Secret %s", name)
+		}
+		if r := recordOf(live, k.kind, src); r != nil && err == nil {
+			states, in = append(states, r.State), append(in, live)
+		}
+	}
+	if m := c.memo(k, src); len(in) == 0 && m.state != nil {
+		states = append(states, m.state) // somebody was quicker with the Secret, as when a namespace goes
+	}
+	return states, in, nil
+}
+
+// problemIn is what to say of an error on the way to a deletion.
+func (c *Controller) problemIn(k key, err error) *Problem {
+	if problem := c.refusal(k, err); problem != nil {
+		return problem
+	}
+	return c.problemOf(k, err)
 }
 
 // letGo says whether a deletion goes on although something could not be given back.
@@ -47,7 +94,7 @@ func (c *Controller) letGo(ctx context.Context, k key, src v1alpha1.Source, err 
 	if src.GetAnnotations()[v1alpha1.AnnotationForceDelete] != "true" && c.Clock.Now().Sub(src.GetDeletionTimestamp().Time) < giveUp {
 		return false
 	}
-	message := "not given back, and left until it ends by itself: " + c.problemOf(k, err).Message
+	message := "not given back, and left until it ends by itself: " + c.problemIn(k, err).Message
 	logrus.WithField("source", k.String()).Warn(message)
 	if err := c.Events.Record(ctx, k.kind, src, true, v1alpha1.EventNotRevoked, message); err != nil {
 		logrus.WithField("source", k.String()).Warn("the event about that could not be written")
@@ -56,7 +103,7 @@ func (c *Controller) letGo(ctx context.Context, k key, src v1alpha1.Source, err 
 }
 
 func (c *Controller) waitForRelease(ctx context.Context, k key, src v1alpha1.Source, err error) (time.Duration, error) {
-	p := c.problemOf(k, err)
+	p := c.problemIn(k, err)
 	message := fmt.Sprintf("not given back yet: %s; it is tried again for %s, or until the annotation %s is \"true\"", p.Message, giveUp, v1alpha1.AnnotationForceDelete)
 	return c.report(ctx, k, src, outcome{problem: &Problem{Reason: v1alpha1.ReasonRevoking, Message: message, Heals: true}})
 }

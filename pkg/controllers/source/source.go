@@ -26,6 +26,8 @@ type Fetcher interface {
 	Fetch(ctx context.Context, src v1alpha1.Source, want Want) (Content, error)
 	// Resume is called once after a start for a source that needs no Fetch. false wants one nevertheless.
 	Resume(ctx context.Context, src v1alpha1.Source, state func() (json.RawMessage, error)) bool
+	// Discard gives back what a Fetch has had made, when it could not be written.
+	Discard(ctx context.Context, src v1alpha1.Source, state json.RawMessage)
 	// Settle is called when the Secret is written, with the State of its Content. It gives back what that has replaced,
 	// and the State as it is then. It is called again after an error.
 	Settle(ctx context.Context, src v1alpha1.Source, state json.RawMessage) (json.RawMessage, error)
@@ -43,7 +45,7 @@ type Want struct {
 	Fresh bool
 	// Repair wants what was fetched last: the Secret was edited or deleted.
 	Repair bool
-	// Intact says that the Secret holds what State speaks of.
+	// Intact says that the Secret holds what State speaks of: nobody has changed a key of this source.
 	Intact bool
 	// State is that of the Content which the Secret holds; nil without one.
 	State json.RawMessage

@@ -18,8 +18,9 @@ type outcome struct {
 	// content is what the Secret holds now; nil when it was not changed.
 	content *Content
 	problem *Problem
-	// fetch is true when a fetch was tried, and lost when it has failed and the Secret is not as it should be.
-	fetch, lost bool
+	// fetch is true when a fetch was tried, and worked when only what comes after it has failed. lost is true when the
+	// Secret is not as it should be.
+	fetch, worked, lost bool
 	// again is true when nothing was done, and only time can have changed something.
 	again bool
 	// event is reason and message of what was done.
@@ -28,11 +29,11 @@ type outcome struct {
 	version string
 }
 
-// withoutData is an outcome that can be remembered: it holds no value.
-func (o outcome) withoutData() *outcome {
+// withoutValues is what may be kept of an outcome.
+func (o outcome) withoutValues() *outcome {
 	if o.content != nil {
 		content := *o.content
-		content.Data, content.Undo = nil, nil
+		content.Data = nil
 		o.content = &content
 	}
 	return &o
@@ -49,11 +50,10 @@ func apply(src v1alpha1.Source, o outcome, next, now time.Time) {
 	status := src.Made()
 	if !o.again {
 		status.ObservedGeneration = src.GetGeneration()
-		status.RefreshedFor = src.GetAnnotations()[v1alpha1.AnnotationRefresh]
 		status.NextFetchAt = timeOf(next)
 	}
 	if content := o.content; content != nil {
-		status.SecretName, status.SecretVersion = targetName(src), o.version
+		status.SecretName, status.SecretVersion, status.RefreshedFor = targetName(src), o.version, refreshOf(src)
 		status.LastFetchedAt, status.StaleAt = timeOf(content.FetchedAt), timeOf(content.StaleAt)
 		if !content.Same {
 			status.Keys, status.KeysOmitted = rows(content.Keys)
@@ -70,7 +70,7 @@ func apply(src v1alpha1.Source, o outcome, next, now time.Time) {
 func conditions(src v1alpha1.Source, o outcome, stale bool) {
 	p := o.problem
 	switch {
-	case o.content != nil:
+	case o.content != nil, o.worked:
 		set(src, v1alpha1.ConditionFetched, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the last request has worked")
 	case o.fetch && p != nil:
 		set(src, v1alpha1.ConditionFetched, metav1.ConditionFalse, p.Reason, p.Message)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/ptr"
 )
@@ -67,13 +68,15 @@ func (c *Controller) sync(ctx context.Context, k key) (time.Duration, error) {
 	if !src.GetDeletionTimestamp().IsZero() {
 		return c.remove(ctx, k, src)
 	}
-	if src, err = c.finalize(k, src); err != nil {
-		return c.forbidden(ctx, k, src, err)
+	if c.needsFinalizer(k, src) {
+		if src, err = c.setFinalizer(k, src, true); err != nil {
+			return c.forbidden(ctx, k, src, err)
+		}
 	}
 	m := c.memo(k, src)
 	if m.uid == "" {
-		m = recall(m, src)
-		c.remember(k, src, func(n *memo) { *n = m })
+		c.remember(k, src, func(m *memo) { recall(m, src) })
+		m = c.memo(k, src)
 	}
 	now := c.Clock.Now()
 	due := m.woken || m.asked != asked(src) || !m.next.IsZero() && !now.Before(m.next)
@@ -83,34 +86,41 @@ func (c *Controller) sync(ctx context.Context, k key) (time.Duration, error) {
 		return c.report(ctx, k, src, outcome{problem: notServed(k.namespace)})
 	case due || check:
 		return c.act(ctx, k, src, m, due)
-	case !m.resumed && m.problem == nil:
-		state := func() (json.RawMessage, error) {
-			live, err := c.read(ctx, src)
-			if r := recordOf(live, k.kind, src); r != nil {
-				return r.State, err
-			}
-			return nil, err
-		}
-		if !kind.fetcher.Resume(ctx, src, state) {
-			return c.act(ctx, k, src, m, true)
-		}
-		c.remember(k, src, func(m *memo) { m.resumed = true })
+	case !c.resume(ctx, k, src, m):
+		return c.act(ctx, k, src, m, true)
 	}
 	return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 }
 
-// recall takes up after a restart what the status says.
-func recall(m memo, src v1alpha1.Source) memo {
+// recall takes up after a restart what the status says. What has no time for the next fetch had a problem that stays until
+// something changes: it may have changed while nobody looked.
+func recall(m *memo, src v1alpha1.Source) {
 	status := src.Made()
-	m.uid = src.GetUID()
-	if status.LastFetchedAt == nil || status.ObservedGeneration != src.GetGeneration() || status.RefreshedFor != src.GetAnnotations()[v1alpha1.AnnotationRefresh] {
-		return m
+	if status.LastFetchedAt == nil || status.NextFetchAt == nil || status.ObservedGeneration != src.GetGeneration() || status.RefreshedFor != refreshOf(src) {
+		return
 	}
-	m.asked, m.version = asked(src), status.SecretVersion
-	if status.NextFetchAt != nil {
-		m.next = status.NextFetchAt.Time
+	m.asked, m.version, m.next = asked(src), status.SecretVersion, status.NextFetchAt.Time
+}
+
+// resume lets the Fetcher take up after a restart what is still good. false wants a fetch.
+func (c *Controller) resume(ctx context.Context, k key, src v1alpha1.Source, m memo) bool {
+	if m.resumed || m.problem != nil {
+		return true
 	}
-	return m
+	state := func() (json.RawMessage, error) {
+		live, err := c.read(ctx, src)
+		r := recordOf(live, k.kind, src)
+		if r == nil {
+			return nil, err
+		}
+		c.remember(k, src, func(m *memo) { m.state = r.State })
+		return r.State, err
+	}
+	if !c.kinds[k.kind].fetcher.Resume(ctx, src, state) {
+		return false
+	}
+	c.remember(k, src, func(m *memo) { m.resumed = true })
+	return true
 }
 
 // act looks at the Secret, fetches what it is to hold when that is due or when it is not as it should be, and writes it.
@@ -121,27 +131,22 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		return c.forbidden(ctx, k, src, err)
 	}
 	version := VersionOf(live)
-	if problem := claim(live, k.kind, src); problem != nil {
+	if problem := claim(live, k.kind, src, c.alive(k.namespace)); problem != nil {
 		c.remember(k, src, func(m *memo) { m.asked, m.woken, m.version, m.next = asked(src), false, version, time.Time{} })
 		return c.report(ctx, k, src, outcome{problem: problem})
 	}
 	r := recordOf(live, k.kind, src)
-	intact := untouched(live, k.kind, src)
-	if !due && intact {
+	asIs := untouched(live, k.kind, src)
+	if !due && asIs && (m.problem == nil || !m.problem.Final) && c.resume(ctx, k, src, m) {
 		c.remember(k, src, func(m *memo) { m.version = version })
 		return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 	}
-	if !due {
-		if wait := c.repairAfter(k, src).Sub(c.Clock.Now()); wait > 0 {
-			return wait, nil
-		}
-	}
-	refresh := src.GetAnnotations()[v1alpha1.AnnotationRefresh]
-	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact}
+	refresh := refreshOf(src)
+	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact(live, k.kind, src), State: m.state}
 	if r != nil {
 		want.State, want.Data, want.Keys = r.State, dataOf(live, r), r.keys()
 	}
-	c.remember(k, src, func(m *memo) { m.woken = false })
+	c.remember(k, src, func(m *memo) { m.woken, m.state = false, want.State })
 	started := c.Clock.Now()
 	content, err := fetcher.Fetch(ctx, src, want)
 	c.metrics.fetched(k.kind, err, c.Clock.Now().Sub(started))
@@ -149,26 +154,46 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		if ctx.Err() != nil {
 			return 0, nil
 		}
-		return c.report(ctx, k, src, outcome{problem: c.problemOf(k, err), fetch: true, lost: !intact})
+		return c.report(ctx, k, src, outcome{problem: c.problemOf(k, err), fetch: true, lost: !asIs})
 	}
-	repaired := want.Repair && (live == nil || !intact) && src.Made().SecretName == targetName(src)
+	repaired := want.Repair && !asIs && src.Made().SecretName == targetName(src)
 	return c.write(ctx, k, src, live, content, repaired)
+}
+
+// alive says of the name in a record whether that source is still there.
+func (c *Controller) alive(namespace string) func(string, types.UID) bool {
+	return func(record string, uid types.UID) bool {
+		kind, name, _ := strings.Cut(record, "/")
+		if c.kinds[kind].get == nil {
+			return true // of another version of the operator
+		}
+		src, err := c.kinds[kind].get(namespace, name)
+		return err != nil && !apierrors.IsNotFound(err) || err == nil && src.GetUID() == uid
+	}
 }
 
 // write brings the Secret in step with its content.
 func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live *corev1.Secret, content Content, repaired bool) (time.Duration, error) {
 	secret, recreate, problem := build(live, k.kind, src, content)
 	if problem != nil {
-		c.undo(ctx, k, content)
-		return c.report(ctx, k, src, outcome{problem: problem})
+		if !problem.Final && !content.Next.IsZero() {
+			// What is fetched then may fit.
+			problem.Retry = max(content.Next.Sub(c.Clock.Now()), time.Second)
+		}
+		c.remember(k, src, func(m *memo) { m.version = VersionOf(live) })
+		return c.unwritten(ctx, k, src, content, problem)
 	}
 	o := outcome{content: &content, problem: content.Problem, fetch: true}
 	written := live
 	if live == nil || recreate || !equal(live, secret) {
 		var err error
 		if written, err = c.put(ctx, live, secret, recreate); err != nil {
-			c.undo(ctx, k, content)
-			return c.forbidden(ctx, k, src, err)
+			problem := c.refusal(k, err)
+			wait, reported := c.unwritten(ctx, k, src, content, problem)
+			if problem == nil {
+				return 0, err
+			}
+			return wait, reported
 		}
 		switch {
 		case repaired:
@@ -179,6 +204,7 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		}
 		logrus.WithFields(logrus.Fields{"source": k.String(), "secret": secret.Name, "keys": len(content.Data)}).Info("Secret written")
 	}
+	c.remember(k, src, func(m *memo) { m.state = content.State })
 	settled, err := c.kinds[k.kind].fetcher.Settle(ctx, src, content.State)
 	if err == nil && string(settled) != string(content.State) {
 		content.Same, content.State = true, settled
@@ -196,35 +222,26 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 			return c.forbidden(ctx, k, src, err)
 		}
 	}
+	if !c.needsFinalizer(k, src) {
+		if src, err = c.setFinalizer(k, src, false); err != nil {
+			return c.forbidden(ctx, k, src, err)
+		}
+	}
 	c.remember(k, src, func(m *memo) {
 		m.asked, m.next, m.version, m.failures, m.resumed = asked(src), content.Next, VersionOf(written), 0, true
 	})
 	return c.report(ctx, k, src, o)
 }
 
-// repairAfter is from when on the Secret may be put right. Once is at once. When somebody changes it again and again, it
-// is done less and less often: each time can make a new credential.
-func (c *Controller) repairAfter(k key, src v1alpha1.Source) (at time.Time) {
-	now := c.Clock.Now()
-	c.remember(k, src, func(m *memo) {
-		if now.Sub(m.repairedAt) > 2*lastRetry {
-			m.repairs = 0
-		}
-		if m.repairs > 0 {
-			at = m.repairedAt.Add(retryAfter(m.repairs, 0))
-		}
-	})
-	return at
-}
-
-// undo gives back what was made for a Secret that could not be written.
-func (c *Controller) undo(ctx context.Context, k key, content Content) {
-	if content.Undo == nil {
-		return
+// unwritten gives back what could not be written, and reports the problem, if there is one.
+func (c *Controller) unwritten(ctx context.Context, k key, src v1alpha1.Source, content Content, problem *Problem) (time.Duration, error) {
+	if !content.Same {
+		c.kinds[k.kind].fetcher.Discard(ctx, src, content.State)
 	}
-	if err := content.Undo(ctx); err != nil {
-		logrus.WithField("source", k.String()).Warn("what was made for a Secret that could not be written is not given back, and ends by itself: " + c.problemOf(k, err).Message)
+	if problem == nil {
+		return 0, nil
 	}
+	return c.report(ctx, k, src, outcome{problem: problem, fetch: true, worked: true})
 }
 
 // VersionOf is different whenever a Secret is; empty for nil.
@@ -275,18 +292,24 @@ func (c *Controller) problemOf(k key, err error) *Problem {
 	return &Problem{Reason: v1alpha1.ReasonUnavailable, Message: "the API server does not answer; look into the operator's log", Heals: true}
 }
 
-// forbidden makes a problem of an error of the API server that a retry alone does not mend; others it gives back.
+// forbidden reports an error of the API server that a retry alone does not mend; others it gives back.
 func (c *Controller) forbidden(ctx context.Context, k key, src v1alpha1.Source, err error) (time.Duration, error) {
-	var problem *Problem
-	switch {
-	case apierrors.IsForbidden(err):
-		problem = &Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("the API server does not allow %s: bind the operator to ClusterRole fleet-handshake-sources in namespace %s (value vault.namespaces of the chart), or look for a quota or an admission policy", step(err), k.namespace)}
-	case apierrors.IsInvalid(err):
-		problem = &Problem{Reason: v1alpha1.ReasonWriteFailed, Message: fmt.Sprintf("the API server refuses %s because of %s: correct the spec; an immutable Secret has to be deleted", step(err), fieldsOf(err))}
-	default:
+	problem := c.refusal(k, err)
+	if problem == nil {
 		return 0, err
 	}
 	return c.report(ctx, k, src, outcome{problem: problem})
+}
+
+// refusal is what to say of an error of the API server that a retry alone does not mend; nil of others.
+func (c *Controller) refusal(k key, err error) *Problem {
+	switch {
+	case apierrors.IsForbidden(err):
+		return &Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("the API server does not allow %s: bind the operator to ClusterRole fleet-handshake-sources in namespace %s (value vault.namespaces of the chart), or look for a quota or an admission policy", step(err), k.namespace)}
+	case apierrors.IsInvalid(err):
+		return &Problem{Reason: v1alpha1.ReasonWriteFailed, Message: fmt.Sprintf("the API server refuses %s because of %s: correct the spec; an immutable Secret has to be deleted", step(err), fieldsOf(err))}
+	}
+	return nil
 }
 
 // fieldsOf names the fields that the API server refuses, without what they hold.
@@ -317,9 +340,9 @@ func (c *Controller) newest(k key, cached v1alpha1.Source) v1alpha1.Source {
 	return cached
 }
 
-// finalize adds the finalizer of a source that has something to give back, and takes it from one that has not.
-func (c *Controller) finalize(k key, src v1alpha1.Source) (v1alpha1.Source, error) {
-	return c.setFinalizer(k, src, merges(src) || c.kinds[k.kind].fetcher.Releases(src))
+// needsFinalizer says whether a source has something to give back, or keys in a Secret that does not go with it.
+func (c *Controller) needsFinalizer(k key, src v1alpha1.Source) bool {
+	return merges(src) || c.kinds[k.kind].fetcher.Releases(src)
 }
 
 func (c *Controller) setFinalizer(k key, src v1alpha1.Source, wanted bool) (v1alpha1.Source, error) {
@@ -362,15 +385,8 @@ func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o o
 	switch {
 	case !o.again:
 		m = c.plan(k, src, o, now)
-	case m.unreported != nil:
-		o = *m.unreported
-	}
-	c.remember(k, src, func(m *memo) { m.unreported = nil })
-	failed := func(err error) (time.Duration, error) {
-		if !o.again {
-			c.remember(k, src, func(m *memo) { m.unreported = o.withoutData() })
-		}
-		return 0, err
+	case m.unsaid != nil:
+		o = *m.unsaid
 	}
 	changed := src.DeepCopyObject().(v1alpha1.Source) //nolint:forcetypeassert // a copy of the same type
 	o.version = m.version
@@ -394,13 +410,14 @@ func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o o
 		c.remember(k, src, func(m *memo) { m.written = written })
 		logReady(k, src.Made(), changed.Made())
 	}
+	c.remember(k, src, func(m *memo) { m.unsaid = nil })
 	return soonest(now, m.next, changed.Made().StaleAt), nil
 }
 
 // plan decides when to fetch again after an attempt.
 func (c *Controller) plan(k key, src v1alpha1.Source, o outcome, now time.Time) memo {
 	c.remember(k, src, func(m *memo) {
-		m.problem = o.problem
+		m.problem, m.unsaid = o.problem, o.withoutValues()
 		if o.content != nil {
 			return
 		}

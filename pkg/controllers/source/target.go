@@ -10,6 +10,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -101,37 +102,47 @@ func merges(src v1alpha1.Source) bool {
 	return src.Target().ConflictPolicy == v1alpha1.SourceConflictMerge
 }
 
-// claim says why a source may not write a Secret that is there.
-func claim(live *corev1.Secret, kind string, src v1alpha1.Source) *Problem {
+// claim says why a source may not write a Secret that is there. alive says whether a source with a record is still there.
+func claim(live *corev1.Secret, kind string, src v1alpha1.Source, alive func(name string, uid types.UID) bool) *Problem {
 	conflict := func(format string, args ...any) *Problem {
 		return &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s ", live.Namespace, live.Name) + fmt.Sprintf(format, args...)}
 	}
+	if live == nil {
+		return nil
+	}
+	mine := recordName(kind, src)
+	var others []string
+	for name, r := range records(live) {
+		// One of our name is of a former object.
+		if name != mine && alive(name, r.UID) && (!merges(src) || owns(live, r.UID)) {
+			others = append(others, name)
+		}
+	}
+	slices.Sort(others)
 	switch {
-	case live == nil || recordOf(live, kind, src) != nil:
+	case live.DeletionTimestamp != nil:
+		return conflict("is being deleted, and a finalizer holds it: %s", list(live.Finalizers))
+	case len(others) > 0:
+		return conflict("is made by %s: give one of them another targetSecretName, or both conflictPolicy: Merge", list(others))
+	case recordOf(live, kind, src) != nil:
 		return nil
 	case live.Labels[v1alpha1.LabelHandshake] != "":
 		return conflict("carries the values of a FleetHandshake: give another targetSecretName")
-	case merges(src):
-		return nil
-	}
-	others := records(live)
-	delete(others, recordName(kind, src)) // of a former object of this name
-	if names := slices.Sorted(maps.Keys(others)); len(names) > 0 {
-		return conflict("is made by %s: give one of them another targetSecretName, or both conflictPolicy: Merge", strings.Join(names, ", "))
-	}
-	if src.Target().ConflictPolicy == v1alpha1.SourceConflictAdopt || ownedBy(live, src) {
+	case merges(src), src.Target().ConflictPolicy == v1alpha1.SourceConflictAdopt, ownedBy(live, src):
 		return nil
 	}
 	return conflict("is there and was not made by this object: delete it, give another targetSecretName, or say conflictPolicy: Adopt to replace it or Merge to add to it")
 }
 
-func ownedBy(secret *corev1.Secret, src v1alpha1.Source) bool {
-	return slices.ContainsFunc(secret.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == src.GetUID() })
+func ownedBy(secret *corev1.Secret, src v1alpha1.Source) bool { return owns(secret, src.GetUID()) }
+
+func owns(secret *corev1.Secret, uid types.UID) bool {
+	return slices.ContainsFunc(secret.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == uid })
 }
 
-// untouched says whether a Secret is as the source has written it, as far as that can be told without the values: nobody
-// else has set one of its keys.
-func untouched(live *corev1.Secret, kind string, src v1alpha1.Source) bool {
+// intact says whether a Secret holds the values that the source has written, as far as that can be told without them:
+// the keys are there, and nobody else has set one of them.
+func intact(live *corev1.Secret, kind string, src v1alpha1.Source) bool {
 	r := recordOf(live, kind, src)
 	if r == nil {
 		return false
@@ -142,11 +153,16 @@ func untouched(live *corev1.Secret, kind string, src v1alpha1.Source) bool {
 			return false
 		}
 	}
-	if !merges(src) && (len(live.Data) != len(keys) || !ownedBy(live, src)) {
+	return !setByOthers(live, keys)
+}
+
+// untouched says whether a Secret is intact, and all else of it is as the source has written it.
+func untouched(live *corev1.Secret, kind string, src v1alpha1.Source) bool {
+	if !intact(live, kind, src) || !merges(src) && (len(live.Data) != len(recordOf(live, kind, src).keys()) || !ownedBy(live, src)) {
 		return false
 	}
 	t := src.Target()
-	return holds(live.Labels, t.Labels) && holds(live.Annotations, t.Annotations) && !setByOthers(live, keys)
+	return holds(live.Labels, t.Labels) && holds(live.Annotations, t.Annotations)
 }
 
 func holds(all, some map[string]string) bool {
@@ -160,23 +176,55 @@ func holds(all, some map[string]string) bool {
 
 // setByOthers says whether somebody else has set one of the keys, from what the API server notes about each field.
 func setByOthers(secret *corev1.Secret, keys map[string]Origin) bool {
-	for _, entry := range secret.ManagedFields {
-		if entry.Manager == manager || entry.FieldsV1 == nil {
-			continue
-		}
-		var fields struct {
-			Data map[string]json.RawMessage `json:"f:data"`
-		}
-		if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
-			return true
-		}
-		for name := range fields.Data {
-			if _, ours := keys[strings.TrimPrefix(name, "f:")]; ours {
-				return true
-			}
+	return slices.ContainsFunc(secret.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		fields, known := without(entry, keys)
+		return !known || fields != nil
+	})
+}
+
+// takeOver notes that nobody else has set the keys. A key that is written with the value that it has stays noted as that of
+// whoever has set it before: it would seem to be edited for ever.
+func takeOver(secret *corev1.Secret, keys map[string]Origin) {
+	for i, entry := range secret.ManagedFields {
+		if fields, known := without(entry, keys); known && fields != nil {
+			secret.ManagedFields[i].FieldsV1 = &metav1.FieldsV1{Raw: fields}
 		}
 	}
-	return false
+}
+
+// without is what somebody else has set, without the keys; nil when he has set none of them. false means that it cannot be
+// read.
+func without(entry metav1.ManagedFieldsEntry, keys map[string]Origin) ([]byte, bool) {
+	if entry.Manager == manager || entry.FieldsV1 == nil {
+		return nil, true
+	}
+	var fields, data map[string]json.RawMessage
+	if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+		return nil, false
+	}
+	if fields["f:data"] == nil {
+		return nil, true
+	}
+	if json.Unmarshal(fields["f:data"], &data) != nil {
+		return nil, false
+	}
+	before := len(data)
+	maps.DeleteFunc(data, func(name string, _ json.RawMessage) bool {
+		_, ours := keys[strings.TrimPrefix(name, "f:")]
+		return ours
+	})
+	if len(data) == before {
+		return nil, true
+	}
+	var err error
+	if fields["f:data"], err = json.Marshal(data); err != nil {
+		return nil, false
+	}
+	if len(data) == 0 {
+		delete(fields, "f:data")
+	}
+	out, err := json.Marshal(fields)
+	return out, err == nil
 }
 
 // build makes the Secret as it is to be. live is nil when there is none. When it cannot be changed in place, because its
@@ -216,6 +264,7 @@ func build(live *corev1.Secret, kind string, src v1alpha1.Source, content Conten
 		}}
 		all = map[string]*record{}
 	}
+	takeOver(secret, content.Keys)
 	r := &record{UID: src.GetUID(), Paths: pathsOf(content.Keys), State: content.State,
 		Labels: slices.Sorted(maps.Keys(target.Labels)), Annotations: slices.Sorted(maps.Keys(target.Annotations))}
 	var formerLabels, formerAnnotations []string
@@ -257,7 +306,7 @@ func merged(secret *corev1.Secret, old *record, content Content) (map[string][]b
 	}
 	if len(taken) > 0 {
 		slices.Sort(taken)
-		return nil, &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s already has %s, which this object has not made: take the key out there, or give it another name here, for example with a prefix", secret.Namespace, secret.Name, list(taken))}
+		return nil, &Problem{Reason: v1alpha1.ReasonSecretConflict, Message: fmt.Sprintf("Secret %s/%s already has %s, which this object has not made: take the key out there, or give it another name here, for example with a prefix", secret.Namespace, secret.Name, list(taken))}
 	}
 	maps.Copy(data, content.Data)
 	return data, nil
@@ -333,7 +382,8 @@ func invalid(secret *corev1.Secret) *Problem {
 // equal says whether a write would change nothing.
 func equal(a, b *corev1.Secret) bool {
 	return a.Type == b.Type && maps.EqualFunc(a.Data, b.Data, bytes.Equal) && maps.Equal(a.Labels, b.Labels) &&
-		maps.Equal(a.Annotations, b.Annotations) && slices.EqualFunc(a.OwnerReferences, b.OwnerReferences, func(x, y metav1.OwnerReference) bool { return x.UID == y.UID })
+		maps.Equal(a.Annotations, b.Annotations) && equality.Semantic.DeepEqual(a.ManagedFields, b.ManagedFields) &&
+		slices.EqualFunc(a.OwnerReferences, b.OwnerReferences, func(x, y metav1.OwnerReference) bool { return x.UID == y.UID })
 }
 
 // list names some of many.

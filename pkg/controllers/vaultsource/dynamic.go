@@ -223,6 +223,13 @@ func (f dynamic) Resume(ctx context.Context, src v1alpha1.Source, state func() (
 	return err == nil && holder == lease.Holder && lease.Request == f.request(vds, server.Session)
 }
 
+// Discard revokes the lease of a credential that nobody can have used.
+func (f dynamic) Discard(ctx context.Context, src v1alpha1.Source, state json.RawMessage) {
+	if err := f.Release(ctx, src, state); err != nil {
+		logrus.WithField("source", "VaultDynamicSecret "+src.GetNamespace()+"/"+src.GetName()).WithError(err).Warn("the credential could not be written, and is not given back: it lives until its lease ends")
+	}
+}
+
 // Settle has nothing to give back: a lease that was replaced ends by itself.
 func (f dynamic) Settle(_ context.Context, _ v1alpha1.Source, state json.RawMessage) (json.RawMessage, error) {
 	return state, nil

@@ -236,6 +236,9 @@ func (f kv) Resume(context.Context, v1alpha1.Source, func() (json.RawMessage, er
 	return true
 }
 
+// Discard has nothing to give back.
+func (f kv) Discard(context.Context, v1alpha1.Source, json.RawMessage) {}
+
 // Settle has nothing to give back.
 func (f kv) Settle(_ context.Context, _ v1alpha1.Source, state json.RawMessage) (json.RawMessage, error) {
 	return state, nil

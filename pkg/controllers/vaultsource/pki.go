@@ -284,6 +284,18 @@ func (f pki) Resume(ctx context.Context, src v1alpha1.Source, state func() (json
 	return err == nil && now == holder
 }
 
+// Discard revokes a certificate that nobody has seen. The one that it was to replace stays.
+func (f pki) Discard(ctx context.Context, src v1alpha1.Source, state json.RawMessage) {
+	s := src.(*v1alpha1.VaultPKISecret) //nolint:forcetypeassert // it is registered for this kind
+	now := whole[certificateState](state)
+	if !s.Spec.Revoke || now.Serial == "" {
+		return
+	}
+	if err := f.revoke(ctx, s, now.Serial); err != nil {
+		logrus.WithField("source", "VaultPKISecret "+s.Namespace+"/"+s.Name).WithError(err).Warn("the certificate could not be written, and is not revoked")
+	}
+}
+
 // Settle revokes what was replaced.
 func (f pki) Settle(ctx context.Context, src v1alpha1.Source, state json.RawMessage) (json.RawMessage, error) {
 	s := src.(*v1alpha1.VaultPKISecret) //nolint:forcetypeassert // it is registered for this kind
