@@ -97,6 +97,9 @@ type memo struct {
 	// resumed is true when the Fetcher knows of it; woken wants a fetch.
 	resumed, woken bool
 	target         string
+	// repairs is how often the Secret was put right in a row, and repairedAt when that was last.
+	repairs    int
+	repairedAt time.Time
 }
 
 // New makes a Controller. Call it before the informers start. The metrics are taken out of registry when ctx ends.

@@ -78,8 +78,6 @@ type Content struct {
 	Next, StaleAt time.Time
 	// Problem is what a person should know although there is content.
 	Problem *Problem
-	// Undo gives back what was made, when the Secret cannot be written; nil is nothing.
-	Undo func(context.Context) error
 	// Report writes what the kind has in its status beside SourceStatus; nil is nothing.
 	Report func(v1alpha1.Source)
 }

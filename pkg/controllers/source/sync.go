@@ -141,6 +141,11 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		c.remember(k, src, func(m *memo) { m.version = version })
 		return c.report(ctx, k, src, outcome{problem: m.problem, again: true})
 	}
+	if !due {
+		if wait := c.repairAfter(k, src).Sub(c.Clock.Now()); wait > 0 {
+			return wait, nil
+		}
+	}
 	refresh := refreshOf(src)
 	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact(live, k.kind, src), State: m.state}
 	if r != nil {
@@ -231,6 +236,21 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		m.asked, m.next, m.version, m.failures, m.resumed = asked(src), content.Next, VersionOf(written), 0, true
 	})
 	return c.report(ctx, k, src, o)
+}
+
+// repairAfter is from when on the Secret may be put right. Once is at once. When somebody changes it again and again, it
+// is done less and less often: each time can make a new credential.
+func (c *Controller) repairAfter(k key, src v1alpha1.Source) (at time.Time) {
+	now := c.Clock.Now()
+	c.remember(k, src, func(m *memo) {
+		if now.Sub(m.repairedAt) > 2*lastRetry {
+			m.repairs = 0
+		}
+		if m.repairs > 0 {
+			at = m.repairedAt.Add(retryAfter(m.repairs, 0))
+		}
+	})
+	return at
 }
 
 // unwritten gives back what could not be written, and reports the problem, if there is one.
@@ -393,7 +413,7 @@ func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o o
 	apply(changed, o, m.next, now)
 	for _, e := range transitions(src.Made(), changed.Made(), o) {
 		if err := c.Events.Record(ctx, k.kind, src, e.warning, e.reason, e.message); err != nil {
-			return failed(doing(err, "writing an event"))
+			return 0, doing(err, "writing an event")
 		}
 	}
 	before, after := src.Made().DeepCopy(), changed.Made().DeepCopy()
@@ -405,7 +425,7 @@ func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o o
 		changed.SetManagedFields(nil)
 		written, err := c.kinds[k.kind].updateStatus(changed)
 		if err != nil {
-			return failed(doing(err, "writing the status of %s", k))
+			return 0, doing(err, "writing the status of %s", k)
 		}
 		c.remember(k, src, func(m *memo) { m.written = written })
 		logReady(k, src.Made(), changed.Made())

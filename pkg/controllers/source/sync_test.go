@@ -147,9 +147,31 @@ func TestAnEditOfLabelsIsNoEditOfKeys(t *testing.T) {
 	w.works("app")
 	assert.True(t, w.wants[2].Intact)
 
+	w.clock.SetTime(begin.Add(2 * time.Second))
 	w.edit("app", func(s *corev1.Secret) { s.Data["user"] = []byte("x") }, "user")
 	w.works("app")
 	assert.False(t, w.wants[3].Intact)
+}
+
+func TestASecretThatIsEditedAgainAndAgainIsPutRightLessOften(t *testing.T) {
+	w := newWorld(t)
+	w.source("app", func(*v1alpha1.VaultSecret) {})
+	w.works("app")
+	edited := func() bool {
+		w.edit("app", func(s *corev1.Secret) { s.Data["user"] = []byte("x") }, "user")
+		w.works("app")
+		return w.secret("app")["user"] == "x"
+	}
+	assert.False(t, edited(), "at once")
+	assert.True(t, edited(), "not at once")
+	w.clock.SetTime(begin.Add(time.Second))
+	assert.False(t, edited(), "after a second")
+	w.clock.SetTime(begin.Add(2 * time.Second))
+	assert.True(t, edited(), "not after another second")
+	w.clock.SetTime(begin.Add(3 * time.Second))
+	assert.False(t, edited(), "after two seconds")
+	w.clock.SetTime(begin.Add(4 * time.Minute))
+	assert.False(t, edited(), "at once, because it was quiet for a while")
 }
 
 func TestAnAdoptedKeyWithTheSameValueBecomesOurs(t *testing.T) {
@@ -330,4 +352,84 @@ func TestASecretThatIsBeingDeletedIsWaitedFor(t *testing.T) {
 	assert.Equal(t, 30*time.Minute, w.works("app"), "when it is stale")
 	assert.Equal(t, "False SecretConflict", w.ready("app"))
 	assert.Len(t, w.wants, 1)
+}
+
+func TestInAnOutageASpecThatHasChangedIsNotReady(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.works("app")
+	w.err = &Problem{Reason: v1alpha1.ReasonUnavailable, Heals: true, Message: "first words"}
+	w.clock.SetTime(begin.Add(9 * time.Minute))
+	w.works("app")
+	assert.Equal(t, "True UpToDate", w.ready("app"), "the Secret keeps what it has")
+	assert.Equal(t, "False Unavailable", w.says("app", v1alpha1.ConditionFetched))
+
+	w.source("app")
+	w.err = &Problem{Reason: v1alpha1.ReasonUnavailable, Heals: true, Message: "of another server"}
+	w.works("app")
+	assert.Equal(t, "False Unavailable", w.ready("app"))
+	assert.Equal(t, "True Unavailable", w.says("app", v1alpha1.ConditionReconciling))
+	assert.Equal(t, "of another server", condition(&w.sources["app"].Status, v1alpha1.ConditionFetched).Message)
+}
+
+func TestTheRowsAreThereAlsoWhenTheProcessEndedBeforeTheyWereWritten(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.statusFails = errors.New("the process has ended")
+	_, err := w.work("app")
+	require.Error(t, err)
+	w.restart()
+	w.content.Same, w.content.Data, w.content.Keys = true, nil, nil
+	w.works("app")
+	assert.Equal(t, []v1alpha1.KeyOrigin{{Key: "user", Path: "secret/a", Version: 1}}, w.sources["app"].Status.Keys)
+}
+
+func TestALongMessageIsCut(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.err = &Problem{Reason: v1alpha1.ReasonKeyCollision, Message: strings.Repeat("key ", 50000)}
+	w.works("app")
+	assert.Len(t, condition(&w.sources["app"].Status, v1alpha1.ConditionReady).Message, 1024)
+}
+
+func TestANamespaceThatIsWatchedLaterIsLookedAtAgain(t *testing.T) {
+	w := newWorld(t)
+	w.served = false
+	w.source("app")
+	wait := w.works("app")
+	assert.Positive(t, wait)
+	assert.Equal(t, "False SourceNotServed", w.ready("app"))
+	w.served = true
+	w.clock.SetTime(begin.Add(wait))
+	w.works("app")
+	assert.Equal(t, "True UpToDate", w.ready("app"))
+}
+
+func TestAnotherObjectOfThatNameIsAnotherOne(t *testing.T) {
+	w := newWorld(t)
+	w.source("app")
+	w.works("app")
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.UID, s.Status = "another", v1alpha1.SourceStatus{} })
+	w.works("app")
+	assert.Equal(t, 1, w.forgotten)
+	assert.Equal(t, "False SecretConflict", w.ready("app"), "the Secret is the former one's, and goes with it")
+	require.NoError(t, w.core.CoreV1().Secrets("team").Delete(t.Context(), "app", metav1.DeleteOptions{}))
+	w.works("app")
+	assert.Equal(t, "True UpToDate", w.ready("app"))
+}
+
+func TestASecretThatWouldBeMoreThanASecretIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.content.Type = corev1.SecretTypeServiceAccountToken
+	w.source("app", func(s *v1alpha1.VaultSecret) {
+		s.Spec.Annotations = map[string]string{corev1.ServiceAccountNameKey: "admin"}
+	})
+	w.works("app")
+	assert.Equal(t, "False InvalidSpec", w.ready("app"), "the API server would put a token of any service account there")
+	w.content.Type = corev1.SecretTypeOpaque
+	w.source("other", func(s *v1alpha1.VaultSecret) { s.Spec.Labels = map[string]string{v1alpha1.LabelHandshake: "uid"} })
+	w.works("other")
+	assert.Equal(t, "False InvalidSpec", w.ready("other"), "the FleetHandshake would take it for its own")
+	assert.Nil(t, w.secret("app"))
+	assert.Nil(t, w.secret("other"))
 }

@@ -175,11 +175,6 @@ func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, ses
 	case answer.Lease.ID != "" && life > 0:
 		state.Lease, state.Holder, state.Seconds = answer.Lease.ID, answer.Lease.Holder, int64(life.Seconds())
 		content.Next, content.StaleAt = now.Add(horizon(life, percentOf(vds), luckOf(state.Lease))), now.Add(life)
-		if f.Releases(vds) {
-			content.Undo = func(ctx context.Context) error {
-				return problemOf(session.RevokeLease(ctx, state.Lease), defaultPeriod)
-			}
-		}
 		content.Report = reportLease(v1alpha1.Lease{Duration: metav1.Duration{Duration: life}, ExpiresAt: metav1.NewTime(now.Add(life).Truncate(time.Second)), Renewable: answer.Lease.Renewable})
 	case vds.Spec.ReconcilePeriod != nil:
 		content.Next = now.Add(between(vds.Spec.ReconcilePeriod.Duration, nextFrom, nextTo))
@@ -225,6 +220,9 @@ func (f dynamic) Resume(ctx context.Context, src v1alpha1.Source, state func() (
 
 // Discard revokes the lease of a credential that nobody can have used.
 func (f dynamic) Discard(ctx context.Context, src v1alpha1.Source, state json.RawMessage) {
+	if !f.Releases(src) {
+		return
+	}
 	if err := f.Release(ctx, src, state); err != nil {
 		logrus.WithField("source", "VaultDynamicSecret "+src.GetNamespace()+"/"+src.GetName()).WithError(err).Warn("the credential could not be written, and is not given back: it lives until its lease ends")
 	}

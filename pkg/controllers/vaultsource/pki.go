@@ -163,7 +163,6 @@ func (f pki) issue(ctx context.Context, s *v1alpha1.VaultPKISecret, server reach
 	}
 	content := source.Content{Type: corev1.SecretTypeTLS, Data: data, Keys: map[string]source.Origin{}, FetchedAt: f.clock.Now(), StaleAt: certificate.NotAfter, Report: reportCertificate(state)}
 	if s.Spec.Revoke {
-		content.Undo = func(ctx context.Context) error { return f.revoke(ctx, s, state.Serial) }
 		state.Replaced = old.Replaced
 		if old.Serial != "" {
 			state.Replaced = append(state.Replaced, old.Serial)
