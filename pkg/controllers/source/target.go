@@ -364,6 +364,12 @@ func replaced(all map[string]string, former []string, now map[string]string) map
 
 // invalid says what of a Secret the API server would refuse, as far as the spec of a source can cause it.
 func invalid(secret *corev1.Secret) *Problem {
+	if reserved(secret.Type) {
+		return &Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: fmt.Sprintf("spec.type is %s, which others than Secrets of people have: write Opaque or another type", secret.Type)}
+	}
+	if secret.Labels[v1alpha1.LabelHandshake] != "" {
+		return &Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: "spec.labels has " + v1alpha1.LabelHandshake + ", by which the operator knows its own Secrets: leave it out"}
+	}
 	errs := metav1validation.ValidateLabels(secret.Labels, field.NewPath("spec", "labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(secret.Annotations, field.NewPath("spec", "annotations"))...)
 	if len(errs) > 0 {
@@ -377,6 +383,12 @@ func invalid(secret *corev1.Secret) *Problem {
 		return &Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf("what was fetched has %d bytes, and a Secret can hold %d: name fewer paths, or make two Secrets", size, corev1.MaxSecretSize)}
 	}
 	return nil
+}
+
+// reserved says whether a type makes more of a Secret than that. The definitions of the kinds refuse these types too.
+func reserved(t corev1.SecretType) bool {
+	return t == corev1.SecretTypeServiceAccountToken || t == corev1.SecretTypeBootstrapToken || t == "helm.sh/release.v1" ||
+		t == "fleethandshake.io/vault-token" || strings.HasPrefix(string(t), "fleet.cattle.io/")
 }
 
 // equal says whether a write would change nothing.

@@ -27,6 +27,7 @@ type TargetSecret struct {
 	// labels of the Secret.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="!('fleethandshake.io/handshake' in self)",message="labels has fleethandshake.io/handshake, by which the operator knows its own Secrets: leave it out"
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// annotations of the Secret.
