@@ -253,6 +253,16 @@ func (c *Controller) forget(k key) {
 	c.kinds[k.kind].fetcher.Forget(k.namespace, k.name)
 }
 
+// succeed forgets a source when another object has its name: its deletion may never have been seen.
+func (c *Controller) succeed(k key, src v1alpha1.Source) {
+	c.mu.Lock()
+	former := c.memos[k].uid
+	c.mu.Unlock()
+	if former != "" && former != src.GetUID() {
+		c.forget(k)
+	}
+}
+
 // memo is what is remembered of a source, or of nothing but its Secret when it is another object of that name.
 func (c *Controller) memo(k key, src v1alpha1.Source) memo {
 	c.mu.Lock()

@@ -3,6 +3,7 @@ package source
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
@@ -10,8 +11,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxKeys bounds the rows of status.keys.
-const maxKeys = 200
+// maxKeys bounds the rows of status.keys, and maxMessage the bytes of a message of a condition: a person reads it, and the
+// API server takes no more than 32768.
+const (
+	maxKeys    = 200
+	maxMessage = 1024
+)
 
 // outcome is what one sync has come to.
 type outcome struct {
@@ -106,10 +111,20 @@ func staleMessage(src v1alpha1.Source) string {
 // set writes a condition. The words of an outage stay as they are as long as it lasts: it fails in different ways.
 func set(src v1alpha1.Source, conditionType string, status metav1.ConditionStatus, reason, message string) {
 	made := src.Made()
+	message = cut(message)
 	if old := condition(made, conditionType); old != nil && old.Status == status && old.Reason == reason && reason == v1alpha1.ReasonUnavailable {
 		message = old.Message
 	}
 	meta.SetStatusCondition(&made.Conditions, metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: message, ObservedGeneration: src.GetGeneration()})
+}
+
+// cut shortens a message that is too long.
+func cut(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	const mark = "…"
+	return strings.ToValidUTF8(message[:maxMessage-len(mark)], "") + mark
 }
 
 // setWhile has a condition that is there only while it is true.

@@ -63,6 +63,7 @@ func (c *Controller) sync(ctx context.Context, k key) (time.Duration, error) {
 	if err != nil {
 		return 0, doing(err, "reading the cache")
 	}
+	c.succeed(k, cached)
 	c.aim(k, cached)
 	src := c.newest(k, cached)
 	if !src.GetDeletionTimestamp().IsZero() {
@@ -395,7 +396,7 @@ func (c *Controller) setFinalizer(k key, src v1alpha1.Source, wanted bool) (v1al
 }
 
 func notServed(namespace string) *Problem {
-	return &Problem{Reason: v1alpha1.ReasonSourceNotServed, Final: true, Message: fmt.Sprintf("the operator does not watch the Secrets of namespace %s: add it to --source-namespaces", namespace)}
+	return &Problem{Reason: v1alpha1.ReasonSourceNotServed, Message: fmt.Sprintf("the operator does not watch the Secrets of namespace %s: add it to --source-namespaces", namespace)}
 }
 
 // report says what there is to say of a source: status, events, metrics. It says when to look again.
