@@ -79,7 +79,7 @@ func (p *Pool) Session(connection Connection, auth Auth) (*Session, error) {
 func (p *Pool) limit(c Connection) *rate.Limiter {
 	key := fmt.Sprintf("%s %g", c.Address, c.RequestsPerSecond)
 	if p.limits[key] == nil {
-		p.limits[key] = rate.NewLimiter(rate.Limit(c.RequestsPerSecond), max(1, int(c.RequestsPerSecond)))
+		p.limits[key] = rate.NewLimiter(rate.Limit(paced*c.RequestsPerSecond), 1)
 	}
 	return p.limits[key]
 }

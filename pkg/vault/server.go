@@ -29,6 +29,10 @@ const (
 	openFor        = 15 * time.Second
 )
 
+// paced is the share of the rate limit that is used, one request after the other. A burst would come on top of it in the
+// first second, and requests that were held up on their way come closer together at the server.
+const paced = 0.9
+
 // errUntold is what the circuit breaker is told of a request that says nothing about the server.
 var errUntold = errors.New("nothing is known about the server")
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
@@ -177,4 +180,37 @@ func TestConnectionsToOneServerShareItsLimit(t *testing.T) {
 	assert.Same(t, one, limitOf(Connection{Address: "http://vault", RequestsPerSecond: 5, Namespace: "team"}))
 	assert.NotSame(t, one, limitOf(Connection{Address: "http://vault", RequestsPerSecond: 6}))
 	assert.NotSame(t, one, limitOf(Connection{Address: "http://other", RequestsPerSecond: 5}))
+}
+
+func TestNoSecondHasMoreRequestsThanTheLimit(t *testing.T) {
+	const limit = 10
+	f := newFake(t)
+	var mu sync.Mutex
+	var times []time.Time
+	for i := range 3 * limit {
+		f.on(fmt.Sprintf("GET kv/data/%d", i), func(w http.ResponseWriter, _ *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, time.Now())
+			write(w, map[string]any{"data": map[string]any{}})
+		})
+	}
+	s, err := NewPool(clocktesting.NewFakeClock(time.Now()), Options{}).Session(Connection{Address: f.URL, RequestsPerSecond: limit}, &role{})
+	require.NoError(t, err)
+	var group errgroup.Group
+	for i := range 3 * limit {
+		group.Go(func() error {
+			_, err := s.ReadKV(t.Context(), vaultkv.Read{Base: fmt.Sprintf("kv/%d", i)}, 0, 0)
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+	slices.SortFunc(times, time.Time.Compare)
+	for i, from := range times {
+		n := 0
+		for n < len(times)-i && times[i+n].Before(from.Add(time.Second)) {
+			n++
+		}
+		assert.LessOrEqual(t, n, limit, "requests in the second after the first %d", i)
+	}
 }
