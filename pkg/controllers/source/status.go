@@ -60,8 +60,10 @@ func apply(src v1alpha1.Source, o outcome, next, now time.Time) {
 	if content := o.content; content != nil {
 		status.SecretName, status.SecretVersion, status.RefreshedFor = targetName(src), o.version, refreshOf(src)
 		status.LastFetchedAt, status.StaleAt = timeOf(content.FetchedAt), timeOf(content.StaleAt)
-		if !content.Same {
+		if !content.Same || content.Keys != nil {
 			status.Keys, status.KeysOmitted = rows(content.Keys)
+		}
+		if !content.Same {
 			setWhile(src, len(content.LeftOut) > 0, v1alpha1.ConditionKeysLeftOut, v1alpha1.ReasonInvalidKeys, "a Secret cannot have these keys, so they are left out: "+list(content.LeftOut)+"; rename them at their source, or use targetFormat: json")
 		}
 		if content.Report != nil {
@@ -80,7 +82,8 @@ func conditions(src v1alpha1.Source, o outcome, stale bool) {
 	case o.fetch && p != nil:
 		set(src, v1alpha1.ConditionFetched, metav1.ConditionFalse, p.Reason, p.Message)
 	}
-	wasReady := meta.IsStatusConditionTrue(src.Made().Conditions, v1alpha1.ConditionReady)
+	ready := condition(src.Made(), v1alpha1.ConditionReady)
+	wasReady := ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == src.GetGeneration()
 	setWhile(src, stale, v1alpha1.ConditionStale, v1alpha1.ReasonStale, staleMessage(src))
 	switch {
 	case stale:
@@ -108,11 +111,12 @@ func staleMessage(src v1alpha1.Source) string {
 	return "Secret " + targetName(src) + " holds what is too old, or no longer valid; the condition Fetched says why it could not be fetched again"
 }
 
-// set writes a condition. The words of an outage stay as they are as long as it lasts: it fails in different ways.
+// set writes a condition. The words of an outage stay as they are as long as it lasts: it fails in different ways. Another
+// spec may ask another server.
 func set(src v1alpha1.Source, conditionType string, status metav1.ConditionStatus, reason, message string) {
 	made := src.Made()
 	message = cut(message)
-	if old := condition(made, conditionType); old != nil && old.Status == status && old.Reason == reason && reason == v1alpha1.ReasonUnavailable {
+	if old := condition(made, conditionType); old != nil && old.Status == status && old.Reason == reason && reason == v1alpha1.ReasonUnavailable && old.ObservedGeneration == src.GetGeneration() {
 		message = old.Message
 	}
 	meta.SetStatusCondition(&made.Conditions, metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: message, ObservedGeneration: src.GetGeneration()})

@@ -189,6 +189,10 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		c.remember(k, src, func(m *memo) { m.version = VersionOf(live) })
 		return c.unwritten(ctx, k, src, content, problem)
 	}
+	if content.Same {
+		// The status may not say it yet: a process can end before it has written that.
+		content.Keys = recordOf(live, k.kind, src).keys()
+	}
 	o := outcome{content: &content, problem: content.Problem, fetch: true}
 	written := live
 	if live == nil || recreate || !equal(live, secret) {
