@@ -140,7 +140,7 @@ func origins(rendered vaultkv.Rendered, vs *v1alpha1.VaultSecret) map[string]sou
 			}
 			origin.Path = strings.Join(paths, ", ")
 		}
-		out[key] = source.Origin{Path: origin.Path[:min(len(origin.Path), maxPath)], Version: origin.Version}
+		out[key] = source.Origin{Path: strings.ToValidUTF8(origin.Path[:min(len(origin.Path), maxPath)], ""), Version: origin.Version}
 	}
 	return out
 }
