@@ -15,7 +15,6 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -30,13 +29,14 @@ func TestManyLeasesOutliveARestart(t *testing.T) {
 		ttl   = 3 * time.Minute
 		limit = 100
 	)
-	db, err := postgres.Start(t.Context(), postgres.Options{Dir: filepath.Join(world.Dir, "postgres"), Progress: t.Output()})
+	db, err := postgres.Start(t.Context(), postgres.Options{Dir: filepath.Join(world.Dir, many+"-postgres"), Progress: t.Output()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Stop()) })
-	require.NoError(t, server.Database(t.Context(), db, labvault.DatabaseOptions{TTL: ttl, MaxTTL: time.Hour}))
 	prepareMany(t, labvault.DatabaseCredentials)
+	require.NoError(t, server.Database(t.Context(), db, labvault.DatabaseOptions{TTL: ttl, MaxTTL: time.Hour}))
 	all := watched[v1alpha1.VaultDynamicSecret](t, "vaultdynamicsecrets")
 	slowly := func(o *operator.Options) { o.Vault.RequestsPerSecond = limit }
+	others := keptTokens(t)
 	stop := startOperator(t, slowly)
 	began := time.Now()
 	makeMany(t, manyLeases, func(ctx context.Context, i int) error {
@@ -57,8 +57,9 @@ func TestManyLeasesOutliveARestart(t *testing.T) {
 	assert.Len(t, made[loginPath], 1)
 
 	stop()
-	versions, token := versionsOf(t), keptToken(t)
+	versions, tokens := versionsOf(t), keptTokens(t)
 	require.Len(t, versions, manyLeases)
+	assert.Len(t, tokens, len(others)+1, "one token for all leases")
 	within(t, ttl, func() error { return areDue(all()) })
 	again := time.Now()
 	startOperator(t, slowly)
@@ -78,25 +79,24 @@ func TestManyLeasesOutliveARestart(t *testing.T) {
 	assert.GreaterOrEqual(t, len(after[renewPath]), manyLeases)
 	assert.LessOrEqual(t, busiest(requests), limit, "requests in a second")
 	unchanged(t, versions)
-	assert.Equal(t, token.Data["token"], keptToken(t).Data["token"])
+	assert.Equal(t, tokens, keptTokens(t))
 	require.NoError(t, areReady(all(), manyLeases, time.Time{}))
 	t.Logf("%d leases were due when the operator started again; all renewed after %s with %d requests, at most %d in a second; limit %d",
 		manyLeases, took.Round(time.Millisecond), len(requests), busiest(requests), limit)
 }
 
-// keptToken is the only Secret with a token that leases hang on.
-func keptToken(t *testing.T) *corev1.Secret {
+// keptTokens are the tokens that leases hang on, by the name of their Secret.
+func keptTokens(t *testing.T) map[string]string {
 	t.Helper()
 	list, err := hub.CoreV1().Secrets(install.Namespace).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
-	var found []*corev1.Secret
-	for i, s := range list.Items {
+	out := map[string]string{}
+	for _, s := range list.Items {
 		if strings.HasPrefix(s.Name, "fleet-handshake-vault-") {
-			found = append(found, &list.Items[i])
+			out[s.Name] = string(s.Data["token"])
 		}
 	}
-	require.Len(t, found, 1)
-	return found[0]
+	return out
 }
 
 // areDue is an error until the renewals of all leases are due.
