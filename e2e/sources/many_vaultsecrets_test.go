@@ -43,7 +43,7 @@ func TestManyVaultSecrets(t *testing.T) {
 	m.began = time.Now()
 	manyOf(t, manySecrets, period, maxAge)
 	created := time.Since(m.began)
-	within(t, time.Minute, func() error { return areReady(m.all(), manySecrets, time.Time{}) })
+	within(t, 2*time.Minute, func() error { return areReady(m.all(), manySecrets, time.Time{}) })
 	took := time.Since(m.began)
 	t.Logf("%d VaultSecrets of %d paths on %d mounts: created in %s, all ready after %s", manySecrets, manyPaths, manyMounts, created.Round(time.Millisecond), took.Round(time.Millisecond))
 	m.versions = versionsOf(t)
@@ -141,7 +141,7 @@ func (m vaultSecrets) outlive(t *testing.T) {
 	most := 5 + operator.Defaults().SourceWorkers + 1 + int(lasted/(15*time.Second))
 	assert.LessOrEqual(t, tried, most, "requests to a server that is down")
 	assert.Positive(t, tried)
-	assert.Greater(t, wanted, 2*manySecrets, "each is tried again")
+	assert.Greater(t, wanted, manySecrets, "each is tried again")
 	assert.True(t, open, "fleet_handshake_vault_circuit_open")
 	m.older(t)
 
