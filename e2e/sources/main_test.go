@@ -66,7 +66,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, world.Stop()) }()
-	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+team+"}"); err != nil {
+	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+team+","+many+"}"); err != nil {
 		return 1, err
 	}
 	server, err = labvault.Start(ctx, labvault.Options{Dir: filepath.Join(world.Dir, "vault"), TLS: true, Audit: true, Progress: os.Stdout})
