@@ -225,7 +225,7 @@ func registerSources(ctx context.Context, controllers handshakectlv1.Interface, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return fromVault, sources, fromVault.Register(ctx, registry(), sources.Wake)
+	return fromVault, sources, fromVault.Register(ctx, registry(), sources.Wake, sources.Retry)
 }
 
 func dropManagedFields(o any) (any, error) {

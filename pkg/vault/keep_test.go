@@ -222,9 +222,32 @@ func TestASessionHasTheSameNameInEachProcess(t *testing.T) {
 		require.NoError(t, err)
 		return s.ID()
 	}
-	assert.Equal(t, "97f0c714980e27eecb9e", id(Connection{Address: "https://vault"}), "another one would lose what is kept")
-	assert.Equal(t, id(Connection{Address: "https://vault"}), id(Connection{Address: "https://vault", Timeout: DefaultTimeout, RequestsPerSecond: DefaultRequestsPerSecond}))
+	assert.Equal(t, "a7aea25dce79225013b8", id(Connection{Address: "https://vault"}), "another one would lose what is kept")
+	assert.Equal(t, id(Connection{Address: "https://vault"}), id(Connection{Address: "https://vault", Timeout: time.Hour, RequestsPerSecond: 7, ServerName: "n"}), "it is reached in another way")
 	assert.NotEqual(t, id(Connection{Address: "https://vault"}), id(Connection{Address: "https://vault", Namespace: "n"}))
+}
+
+func TestAChangedConnectionGoesOnWithTheKeptToken(t *testing.T) {
+	f, clock, keeper := newFake(t), clocktesting.NewFakeClock(time.Now()), newMapKeeper()
+	f.set(1000, 0)
+	first := keep(t, f, clock, keeper)
+	holder := first.holder(t)
+	changed, err := first.pool.Session(Connection{Address: f.URL, RequestsPerSecond: 999, Timeout: time.Second}, &role{})
+	require.NoError(t, err)
+	require.NotSame(t, first.session, changed)
+	changed.Keep()
+	now, err := changed.Holder(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, holder, now)
+	clock.Step(time.Minute)
+	changed.Keep()
+	require.NoError(t, first.pool.Sweep(t.Context(), 30*time.Second))
+	assert.True(t, f.knows("token-1"), "the session before is forgotten, and its token is still in use")
+	assert.Len(t, keeper.all(), 1)
+	clock.Step(time.Minute)
+	require.NoError(t, first.pool.Sweep(t.Context(), 30*time.Second))
+	assert.False(t, f.knows("token-1"))
+	assert.Empty(t, keeper.all())
 }
 
 func TestSweepGivesAKeptTokenBackWhenNoLeaseLives(t *testing.T) {

@@ -5,8 +5,6 @@ package vault
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -68,8 +66,7 @@ func (p *Pool) Session(connection Connection, auth Auth) (*Session, error) {
 	}
 	key := at + "/" + auth.ID()
 	if p.sessions[key] == nil {
-		sum := sha256.Sum256([]byte(key))
-		p.sessions[key] = newSession(p.clock, s, hex.EncodeToString(sum[:])[:idLength], p.options)
+		p.sessions[key] = newSession(p.clock, s, connection.idOf(auth), p.options)
 	}
 	p.sessions[key].use(auth)
 	return p.sessions[key], nil
@@ -89,7 +86,7 @@ func (p *Pool) limit(c Connection) *rate.Limiter {
 func (p *Pool) Sweep(ctx context.Context, unused time.Duration) error {
 	p.mu.Lock()
 	var old []*Session
-	used := map[string]bool{}
+	used, wanted := map[string]bool{}, map[string]bool{}
 	for key, s := range p.sessions {
 		if s.unusedFor(unused) {
 			old = append(old, s)
@@ -97,7 +94,7 @@ func (p *Pool) Sweep(ctx context.Context, unused time.Duration) error {
 			continue
 		}
 		at, _, _ := strings.Cut(key, "/")
-		used[at] = true
+		used[at], wanted[s.id] = true, true
 	}
 	for at := range p.servers {
 		if !used[at] {
@@ -107,7 +104,8 @@ func (p *Pool) Sweep(ctx context.Context, unused time.Duration) error {
 	p.mu.Unlock()
 	var errs []error
 	for _, s := range old {
-		errs = append(errs, s.release(ctx, unused > 0))
+		// The connection may have been changed: then another session has the same identity, and its kept token.
+		errs = append(errs, s.release(ctx, unused > 0 && !wanted[s.id]))
 	}
 	return errors.Join(errs...)
 }

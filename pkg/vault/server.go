@@ -69,6 +69,12 @@ func (c Connection) key() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// idOf is the same for the same identity at the same server, however it is reached.
+func (c Connection) idOf(auth Auth) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q", []string{c.Address, c.Namespace, auth.ID()}))
+	return hex.EncodeToString(sum[:])[:idLength]
+}
+
 // server is one Vault.
 type server struct {
 	connection Connection

@@ -43,7 +43,7 @@ func newSession(c clock.WithDelayedExecution, s *server, id string, options Opti
 	return &Session{clock: c, server: s, id: id, options: options, known: map[string]KV{}}
 }
 
-// ID is made of hex digits. It is the same in every process for an equal connection and an Auth of the same ID, and
+// ID is made of hex digits. It is the same in every process for the same address, Vault namespace and ID of the Auth, and
 // different for others. It can be part of the name of an object in Kubernetes.
 func (s *Session) ID() string { return s.id }
 

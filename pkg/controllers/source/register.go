@@ -210,6 +210,23 @@ func (c *Controller) Wake(kind, namespace, name string) {
 	c.queue.Add(k)
 }
 
+// Retry wants a fetch of all sources that could not be fetched because a server did not answer: one does again.
+func (c *Controller) Retry() {
+	c.mu.Lock()
+	var keys []key
+	for k, m := range c.memos {
+		if m.problem != nil && m.problem.Reason == v1alpha1.ReasonUnavailable {
+			m.woken = true
+			c.memos[k] = m
+			keys = append(keys, k)
+		}
+	}
+	c.mu.Unlock()
+	for _, k := range keys {
+		c.queue.Add(k)
+	}
+}
+
 // secretChanged wakes the sources that make a Secret.
 func (c *Controller) secretChanged(secret metav1.Object) {
 	c.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
@@ -53,6 +54,9 @@ type Sources struct {
 	pki      pki
 	requests *prometheus.CounterVec
 	wake     func(kind, namespace, name string)
+	// down has the addresses of the servers that do not answer, and retry is called when one does again.
+	down  sync.Map
+	retry func()
 }
 
 // New makes Sources. The error says what is wrong with the defaults.
@@ -84,9 +88,10 @@ func (s *Sources) Kinds() []source.Kind {
 	}
 }
 
-// Register adds indexes, triggers and metrics. Call it before the informers start. wake wants a fetch of a source.
-func (s *Sources) Register(ctx context.Context, registry prometheus.Registerer, wake func(kind, namespace, name string)) error {
-	s.wake = wake
+// Register adds indexes, triggers and metrics. Call it before the informers start. wake wants a fetch of a source, and retry one of
+// all that a server did not answer for.
+func (s *Sources) Register(ctx context.Context, registry prometheus.Registerer, wake func(kind, namespace, name string), retry func()) error {
+	s.wake, s.retry = wake, retry
 	c := s.Controllers
 	c.VaultSecret().Cache().AddIndexer(byConnection, func(o *v1alpha1.VaultSecret) ([]string, error) {
 		return connectionsOf(o, o.Spec.VaultAccess), nil
@@ -177,6 +182,11 @@ func (s *Sources) requested(address string, err error) {
 		}
 	}
 	s.requests.WithLabelValues(address, status).Inc()
+	if vault.IsKind(err, vault.Unavailable) {
+		s.down.Store(address, true)
+	} else if _, was := s.down.LoadAndDelete(address); was {
+		s.retry()
+	}
 }
 
 // Run gives back the tokens that nobody uses any more, until ctx ends.
