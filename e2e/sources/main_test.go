@@ -5,6 +5,7 @@ package sources
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,12 +24,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 )
 
 const (
 	// team is the namespace of the sources, and other one that the operator may not write in.
 	team  = "team"
 	other = "other"
+	// shared is the namespace of a VaultConnection that others may use.
+	shared = "shared"
 	// account is the default of the operator.
 	account = "vault-operator-sync"
 	mount   = "kubernetes"
@@ -66,14 +70,14 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, world.Stop()) }()
-	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+team+","+many+"}"); err != nil {
+	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+team+","+shared+","+many+"}"); err != nil {
 		return 1, err
 	}
 	server, err = labvault.Start(ctx, labvault.Options{Dir: filepath.Join(world.Dir, "vault"), TLS: true, Audit: true, Progress: os.Stdout})
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
+	defer func() { err = errors.Join(err, server.Stop(), stopDatabase()) }()
 	if err := prepare(ctx); err != nil {
 		return 1, err
 	}
@@ -83,7 +87,26 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer log.Close()
 	logrus.SetOutput(log)
+	logrus.SetLevel(logrus.TraceLevel)
+	klog.LogToStderr(false)
+	klog.SetOutput(log)
+	// Tests wait more than they work.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		return 1, err
+	}
 	code = m.Run()
+	if flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == "" {
+		// Only all tests together use all rights.
+		wrong, err := misfits()
+		if err != nil {
+			return 1, err
+		}
+		for _, misfit := range wrong {
+			fmt.Println("RIGHTS after all tests:", misfit)
+			code = 1
+		}
+	}
 	if code != 0 {
 		world.Keep = true
 		fmt.Println("the operator's log:", log.Name())
@@ -99,11 +122,17 @@ func prepare(ctx context.Context) error {
 	if err := server.Kubernetes(ctx, mount, world.Hub, labvault.KubernetesOptions{}); err != nil {
 		return err
 	}
-	for _, namespace := range []string{team, other} {
+	if _, err := server.PKI(ctx, labvault.PKIOptions{}); err != nil {
+		return err
+	}
+	if err := server.Policy(ctx, limits, openLimits); err != nil {
+		return err
+	}
+	for _, namespace := range []string{team, other, shared} {
 		if _, err := labvault.ServiceAccountToken(ctx, world.Hub, namespace, account); err != nil { // makes the account
 			return err
 		}
-		role := labvault.Role{Name: namespace, Policies: []string{labvault.ReadKV}, TTL: time.Hour, MaxTTL: time.Hour}
+		role := labvault.Role{Name: namespace, Policies: []string{labvault.ReadKV, labvault.DatabaseCredentials, labvault.RevokeLeases, labvault.IssueCertificates, limits}, TTL: time.Hour, MaxTTL: time.Hour}
 		if err := server.KubernetesRole(ctx, mount, role, namespace, account, ""); err != nil {
 			return err
 		}

@@ -349,3 +349,20 @@ func TestAKeptTokenIsNeverPrinted(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, string(text), "hvs.secret")
 }
+
+func TestWhoKeepsDuringALoginOfOthersGetsTheKeptToken(t *testing.T) {
+	f, clock, keeper := newFake(t), clocktesting.NewFakeClock(time.Now()), newMapKeeper()
+	assert.Equal(t, "accessor-1", keep(t, f, clock, keeper).holder(t))
+	_, s := join(t, f, clock, Options{Keeper: keeper})
+	s.use(&late{session: s})
+	holder, err := s.Holder(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "accessor-1", holder, "a lease on the other one would end with it")
+
+	none := newMapKeeper()
+	_, s = join(t, f, clock, Options{Keeper: none})
+	s.use(&late{session: s})
+	holder, err = s.Holder(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, holder, none.all()[s.ID()].Accessor, "it is saved before a lease hangs on it")
+}

@@ -101,22 +101,34 @@ func (s *Session) lives(ctx context.Context, t *token) bool {
 	return !IsKind(err, Denied)
 }
 
-// ensure gives the token of the session, after a login if there is none.
+// ensure gives the token of the session, after a login if there is none. When leases hang on the session, it is one that
+// is kept: another request may have begun to log in before that was known.
 func (s *Session) ensure(ctx context.Context) (*token, error) {
+	for {
+		s.mu.Lock()
+		s.used = s.clock.Now()
+		t := s.current()
+		ready := t != nil && t.kept == s.keep
+		s.mu.Unlock()
+		if ready {
+			s.save(ctx, t)
+			return t, nil
+		}
+		t, err := s.tokens.do(ctx, "", func() (*token, error) { return s.obtain(ctx) })
+		if err != nil && ctx.Err() != nil && !IsKind(err, Unavailable) {
+			return nil, s.unasked(ctx, "waiting for a token")
+		}
+		if err != nil || s.fits(t) {
+			return t, err
+		}
+	}
+}
+
+// fits says whether a lease may hang on a token, when that is wanted.
+func (s *Session) fits(t *token) bool {
 	s.mu.Lock()
-	s.used = s.clock.Now()
-	t := s.current()
-	ready := t != nil && t.kept == s.keep
-	s.mu.Unlock()
-	if ready {
-		s.save(ctx, t)
-		return t, nil
-	}
-	t, err := s.tokens.do(ctx, "", func() (*token, error) { return s.obtain(ctx) })
-	if err != nil && ctx.Err() != nil && !IsKind(err, Unavailable) {
-		return nil, s.unasked(ctx, "waiting for a token")
-	}
-	return t, err
+	defer s.mu.Unlock()
+	return t.kept || !s.keep
 }
 
 // current is the token of the session, unless its time is over. The lock is held.
