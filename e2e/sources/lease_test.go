@@ -156,7 +156,10 @@ func verified(secret *corev1.Secret, name string) (*x509.Certificate, error) {
 	for _, der := range pair.Certificate[1:] {
 		between.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	}
-	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: name})
+	chains, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: name})
+	if err == nil && len(chains[0]) != 3 {
+		err = fmt.Errorf("the chain has %d certificates: it is that of the leaf, the intermediate and the root", len(chains[0]))
+	}
 	return pair.Leaf, err
 }
 

@@ -55,6 +55,7 @@ func TestRetries(t *testing.T) {
 		"each doubles the wait":                          {3, 0, 4 * time.Second},
 		"the sixth waits 32 s":                           {6, 0, 32 * time.Second},
 		"from the seventh on it is a minute":             {7, 0, time.Minute},
+		"forty overflow nothing":                         {40, 0, time.Minute},
 		"a thousand overflow nothing":                    {1000, 0, time.Minute},
 		"chance takes up to a quarter away":              {7, 1, 45 * time.Second},
 		"half a chance takes an eighth away of a second": {1, 0.5, 875 * time.Millisecond},

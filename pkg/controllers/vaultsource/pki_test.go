@@ -75,6 +75,10 @@ func TestBundles(t *testing.T) {
 			map[string]any{"certificate": direct.crt, "private_key": direct.key, "issuing_ca": root.crt}, direct.key,
 			direct.crt + "\n", root.crt + "\n", "",
 		},
+		"no chain, and an intermediate": {
+			map[string]any{"certificate": leaf.crt, "private_key": leaf.key, "issuing_ca": middle.crt}, leaf.key,
+			leaf.crt + "\n" + middle.crt + "\n", middle.crt + "\n", "",
+		},
 		"the intermediate alone is what the certificate is checked with": {
 			map[string]any{"certificate": leaf.crt, "private_key": leaf.key, "issuing_ca": middle.crt, "ca_chain": []any{middle.crt}}, leaf.key,
 			leaf.crt + "\n" + middle.crt + "\n", middle.crt + "\n", "",
