@@ -158,7 +158,7 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 	c.metrics.fetched(k.kind, err, c.Clock.Now().Sub(started))
 	if err != nil {
 		if ctx.Err() != nil {
-			return 0, nil
+			return 0, nil //nolint:nilerr // the operator ends
 		}
 		return c.report(ctx, k, src, outcome{problem: c.problemOf(k, err), fetch: true, lost: !asIs})
 	}

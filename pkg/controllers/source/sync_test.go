@@ -188,7 +188,7 @@ func TestAnAdoptedKeyWithTheSameValueBecomesOurs(t *testing.T) {
 	assert.True(t, w.wants[1].Intact, "or it would be made anew each time")
 	secret, err := w.Get(t.Context(), "team", "app")
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"f:data": {"f:old": {}}, "f:type": {}}`, string(secret.ManagedFields[0].FieldsV1.Raw))
+	assert.JSONEq(t, `{"f:data": {"f:old": {}}, "f:type": {}}`, secret.ManagedFields[0].FieldsV1.GetRawString())
 
 	// Somebody takes it over with the same value: he is noted, and nothing else has changed.
 	w.edit("app", func(*corev1.Secret) {}, "user")

@@ -187,7 +187,7 @@ func setByOthers(secret *corev1.Secret, keys map[string]Origin) bool {
 func takeOver(secret *corev1.Secret, keys map[string]Origin) {
 	for i, entry := range secret.ManagedFields {
 		if fields, known := without(entry, keys); known && fields != nil {
-			secret.ManagedFields[i].FieldsV1 = &metav1.FieldsV1{Raw: fields}
+			secret.ManagedFields[i].FieldsV1 = metav1.NewFieldsV1(string(fields))
 		}
 	}
 }
@@ -199,7 +199,7 @@ func without(entry metav1.ManagedFieldsEntry, keys map[string]Origin) ([]byte, b
 		return nil, true
 	}
 	var fields, data map[string]json.RawMessage
-	if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+	if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 		return nil, false
 	}
 	if fields["f:data"] == nil {

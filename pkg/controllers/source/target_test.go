@@ -210,7 +210,7 @@ func TestWhatIsUntouched(t *testing.T) {
 		return func(s *corev1.Secret) { s.ManagedFields = append(s.ManagedFields, managedBy(manager, keys...)) }
 	}
 	unreadable := func(s *corev1.Secret) {
-		s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "x", FieldsV1: &metav1.FieldsV1{Raw: []byte("{")}}}
+		s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "x", FieldsV1: metav1.NewFieldsV1("{")}}
 	}
 	label := func(value string) func(*corev1.Secret) {
 		return func(s *corev1.Secret) { s.Labels = map[string]string{"team": value} }

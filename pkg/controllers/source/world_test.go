@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -47,7 +46,6 @@ type world struct {
 
 // fetcher is a Fetcher that gives content, and notes what it was called for.
 type fetcher struct {
-	mu       sync.Mutex
 	content  Content
 	err      error
 	wants    []Want
@@ -99,7 +97,7 @@ func (f *fetcher) Forget(string, string) { f.forgotten++ }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, clock: clocktesting.NewFakePassiveClock(begin), core: fake.NewSimpleClientset(), sources: map[string]*v1alpha1.VaultSecret{}, served: true} //nolint:staticcheck // the other one notes managers of its own
+	w := &world{t: t, clock: clocktesting.NewFakePassiveClock(begin), core: fake.NewSimpleClientset(), sources: map[string]*v1alpha1.VaultSecret{}, served: true}
 	w.fetcher = &fetcher{resume: true, content: Content{Type: corev1.SecretTypeOpaque, Data: bytesOf(map[string]string{"user": "anna"}), Keys: map[string]Origin{"user": {Path: "secret/a", Version: 1}},
 		FetchedAt: begin, Next: begin.Add(8 * time.Minute), StaleAt: begin.Add(30 * time.Minute)}}
 	w.restart()
@@ -256,7 +254,7 @@ func managedBy(manager string, keys ...string) metav1.ManagedFieldsEntry {
 	if err != nil {
 		panic(err) // it is a map of maps
 	}
-	return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: raw}}
+	return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(raw))}
 }
 
 // ready is status and reason of the condition Ready.
