@@ -142,3 +142,37 @@ func (c *Controller) takeOut(ctx context.Context, k key, src v1alpha1.Source, li
 	_, err := c.Writer.Secrets(live.Namespace).Update(ctx, rest, metav1.UpdateOptions{FieldManager: manager})
 	return doing(err, "updating Secret %s", live.Name)
 }
+
+// needsFinalizer says whether a source has something to give back, or keys in a Secret that does not go with it.
+func (c *Controller) needsFinalizer(k key, src v1alpha1.Source) bool {
+	return merges(src) || c.kinds[k.kind].fetcher.Releases(src)
+}
+
+func (c *Controller) setFinalizer(k key, src v1alpha1.Source, wanted bool) (v1alpha1.Source, error) {
+	finalizers := src.GetFinalizers()
+	var kept []string
+	has := false
+	for _, f := range finalizers {
+		if f == v1alpha1.FinalizerRelease {
+			has = true
+		} else {
+			kept = append(kept, f)
+		}
+	}
+	if has == wanted {
+		return src, nil
+	}
+	if wanted {
+		kept = append(kept, v1alpha1.FinalizerRelease)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"finalizers": kept, "resourceVersion": src.GetResourceVersion(), "uid": src.GetUID()}})
+	if err != nil {
+		return src, doing(err, "writing the finalizer")
+	}
+	written, err := c.kinds[k.kind].patch(k.namespace, k.name, patch)
+	if err != nil {
+		return src, doing(err, "changing the finalizer of %s", k)
+	}
+	c.remember(k, src, func(m *memo) { m.written = written })
+	return written, nil
+}

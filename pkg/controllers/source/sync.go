@@ -1,10 +1,8 @@
 package source
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -13,43 +11,12 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
-	"k8s.io/utils/ptr"
 )
 
-// otherwise is when a problem that only a person can mend elsewhere is looked at again.
-const otherwise = 5 * time.Minute
-
 func chance() float64 { return rand.Float64() } //nolint:gosec // jitter is no secret
-
-// stepError says what the operator was doing when the API server answered with an error.
-type stepError struct {
-	doing string
-	err   error
-}
-
-func (e *stepError) Error() string { return e.doing + ": " + e.err.Error() }
-func (e *stepError) Unwrap() error { return e.err }
-
-func doing(err error, format string, args ...any) error {
-	if err == nil {
-		return nil
-	}
-	return &stepError{fmt.Sprintf(format, args...), err}
-}
-
-// step is what was being done, without the words of the API server.
-func step(err error) string {
-	var s *stepError
-	if errors.As(err, &s) {
-		return s.doing
-	}
-	return "unknown"
-}
 
 // sync brings one source and its Secret in step. It says how long to wait until the next sync; 0 is until something
 // changes. It can be stopped between any two writes.
@@ -269,89 +236,6 @@ func (c *Controller) unwritten(ctx context.Context, k key, src v1alpha1.Source, 
 	return c.report(ctx, k, src, outcome{problem: problem, fetch: true, worked: true})
 }
 
-// VersionOf is different whenever a Secret is; empty for nil.
-func VersionOf(secret *corev1.Secret) string {
-	if secret == nil {
-		return ""
-	}
-	return string(secret.UID) + "/" + secret.ResourceVersion
-}
-
-// read reads the Secret of a source; nil when there is none.
-func (c *Controller) read(ctx context.Context, src v1alpha1.Source) (*corev1.Secret, error) {
-	live, err := c.Secrets.Get(ctx, src.GetNamespace(), targetName(src))
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	return live, doing(err, "reading Secret %s", targetName(src))
-}
-
-// put writes a Secret in the place of live, when that is still as it was.
-func (c *Controller) put(ctx context.Context, live, secret *corev1.Secret, recreate bool) (*corev1.Secret, error) {
-	client := c.Writer.Secrets(secret.Namespace)
-	if recreate {
-		if err := client.Delete(ctx, live.Name, exactly(live)); err != nil {
-			return nil, doing(err, "deleting Secret %s, whose type is another one", live.Name)
-		}
-		live = nil
-	}
-	if live == nil {
-		written, err := client.Create(ctx, secret, metav1.CreateOptions{FieldManager: manager})
-		return written, doing(err, "creating Secret %s", secret.Name)
-	}
-	written, err := client.Update(ctx, secret, metav1.UpdateOptions{FieldManager: manager})
-	return written, doing(err, "updating Secret %s", secret.Name)
-}
-
-func exactly(o metav1.Object) metav1.DeleteOptions {
-	return metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: ptr.To(o.GetUID()), ResourceVersion: ptr.To(o.GetResourceVersion())}}
-}
-
-// problemOf is what to say of an error of a Fetcher.
-func (c *Controller) problemOf(k key, err error) *Problem {
-	var problem *Problem
-	if errors.As(err, &problem) {
-		return problem
-	}
-	logrus.WithField("source", k.String()).Error("fetching has failed: " + step(err))
-	return &Problem{Reason: v1alpha1.ReasonUnavailable, Message: "the API server does not answer; look into the operator's log", Heals: true}
-}
-
-// forbidden reports an error of the API server that a retry alone does not mend; others it gives back.
-func (c *Controller) forbidden(ctx context.Context, k key, src v1alpha1.Source, err error) (time.Duration, error) {
-	problem := c.refusal(k, err)
-	if problem == nil {
-		return 0, err
-	}
-	return c.report(ctx, k, src, outcome{problem: problem})
-}
-
-// refusal is what to say of an error of the API server that a retry alone does not mend; nil of others.
-func (c *Controller) refusal(k key, err error) *Problem {
-	switch {
-	case apierrors.IsForbidden(err):
-		return &Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("the API server does not allow %s: bind the operator to ClusterRole fleet-handshake-sources in namespace %s (value vault.namespaces of the chart), or look for a quota or an admission policy", step(err), k.namespace)}
-	case apierrors.IsInvalid(err):
-		return &Problem{Reason: v1alpha1.ReasonWriteFailed, Message: fmt.Sprintf("the API server refuses %s because of %s: correct the spec; an immutable Secret has to be deleted", step(err), fieldsOf(err))}
-	}
-	return nil
-}
-
-// fieldsOf names the fields that the API server refuses, without what they hold.
-func fieldsOf(err error) string {
-	var answer apierrors.APIStatus
-	var names []string
-	if errors.As(err, &answer) && answer.Status().Details != nil {
-		for _, cause := range answer.Status().Details.Causes {
-			names = append(names, cause.Field)
-		}
-	}
-	if len(names) == 0 {
-		return "its content"
-	}
-	return list(names)
-}
-
 // newest is a source as it is now, even when the cache is behind our last write.
 func (c *Controller) newest(k key, cached v1alpha1.Source) v1alpha1.Source {
 	m := c.memo(k, cached)
@@ -365,121 +249,6 @@ func (c *Controller) newest(k key, cached v1alpha1.Source) v1alpha1.Source {
 	return cached
 }
 
-// needsFinalizer says whether a source has something to give back, or keys in a Secret that does not go with it.
-func (c *Controller) needsFinalizer(k key, src v1alpha1.Source) bool {
-	return merges(src) || c.kinds[k.kind].fetcher.Releases(src)
-}
-
-func (c *Controller) setFinalizer(k key, src v1alpha1.Source, wanted bool) (v1alpha1.Source, error) {
-	finalizers := src.GetFinalizers()
-	var kept []string
-	has := false
-	for _, f := range finalizers {
-		if f == v1alpha1.FinalizerRelease {
-			has = true
-		} else {
-			kept = append(kept, f)
-		}
-	}
-	if has == wanted {
-		return src, nil
-	}
-	if wanted {
-		kept = append(kept, v1alpha1.FinalizerRelease)
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"finalizers": kept, "resourceVersion": src.GetResourceVersion(), "uid": src.GetUID()}})
-	if err != nil {
-		return src, doing(err, "writing the finalizer")
-	}
-	written, err := c.kinds[k.kind].patch(k.namespace, k.name, patch)
-	if err != nil {
-		return src, doing(err, "changing the finalizer of %s", k)
-	}
-	c.remember(k, src, func(m *memo) { m.written = written })
-	return written, nil
-}
-
 func notServed(namespace string) *Problem {
 	return &Problem{Reason: v1alpha1.ReasonSourceNotServed, Message: fmt.Sprintf("the operator does not watch the Secrets of namespace %s: add it to --source-namespaces", namespace)}
-}
-
-// report says what there is to say of a source: status, events, metrics. It says when to look again.
-func (c *Controller) report(ctx context.Context, k key, src v1alpha1.Source, o outcome) (time.Duration, error) {
-	now := c.Clock.Now()
-	m := c.memo(k, src)
-	switch {
-	case !o.again:
-		m = c.plan(k, src, o, now)
-	case m.unsaid != nil:
-		o = *m.unsaid
-	}
-	changed := src.DeepCopyObject().(v1alpha1.Source) //nolint:forcetypeassert // a copy of the same type
-	o.version = m.version
-	apply(changed, o, m.next, now)
-	for _, e := range transitions(src.Made(), changed.Made(), o) {
-		if err := c.Events.Record(ctx, k.kind, src, e.warning, e.reason, e.message); err != nil {
-			return 0, doing(err, "writing an event")
-		}
-	}
-	before, after := src.Made().DeepCopy(), changed.Made().DeepCopy()
-	if o.again {
-		// The version alone is worth no write.
-		before.SecretVersion, after.SecretVersion = "", ""
-	}
-	if !equality.Semantic.DeepEqual(before, after) || o.content != nil && o.content.Report != nil && !equality.Semantic.DeepEqual(src, changed) {
-		changed.SetManagedFields(nil)
-		written, err := c.kinds[k.kind].updateStatus(changed)
-		if err != nil {
-			return 0, doing(err, "writing the status of %s", k)
-		}
-		c.remember(k, src, func(m *memo) { m.written = written })
-		logReady(k, src.Made(), changed.Made())
-	}
-	c.remember(k, src, func(m *memo) { m.unsaid = nil })
-	return soonest(now, m.next, changed.Made().StaleAt), nil
-}
-
-// plan decides when to fetch again after an attempt.
-func (c *Controller) plan(k key, src v1alpha1.Source, o outcome, now time.Time) memo {
-	c.remember(k, src, func(m *memo) {
-		m.problem, m.unsaid = o.problem, o.withoutValues()
-		if o.content != nil {
-			return
-		}
-		m.asked = asked(src)
-		switch {
-		case o.problem.Final:
-			m.next, m.failures = time.Time{}, 0
-		case o.problem.Heals:
-			m.failures++
-			m.next = now.Add(retryAfter(m.failures, chance()))
-		default:
-			wait := cmp.Or(o.problem.Retry, otherwise)
-			m.failures = 0
-			m.next = now.Add(wait - time.Duration(chance()*float64(wait)/5))
-		}
-	})
-	return c.memo(k, src)
-}
-
-// soonest is how long it is until the first of two times that is not past; 0 is never.
-func soonest(now time.Time, next time.Time, stale *metav1.Time) time.Duration {
-	var wait time.Duration
-	if !next.IsZero() {
-		wait = max(next.Sub(now), time.Millisecond)
-	}
-	if stale != nil && stale.After(now) {
-		if until := stale.Sub(now); wait == 0 || until < wait {
-			wait = until
-		}
-	}
-	return wait
-}
-
-func logReady(k key, before, after *v1alpha1.SourceStatus) {
-	old, now := condition(before, v1alpha1.ConditionReady), condition(after, v1alpha1.ConditionReady)
-	if now == nil || old != nil && old.Reason == now.Reason && old.Status == now.Status {
-		return
-	}
-	logrus.WithFields(logrus.Fields{"source": k.String(), "ready": strings.ToLower(string(now.Status)), "reason": now.Reason}).Info(now.Message)
 }

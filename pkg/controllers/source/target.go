@@ -2,7 +2,6 @@ package source
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,79 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
-
-// manager is who the API server notes as the manager of what we write.
-const manager = "fleet-handshake"
-
-// maxRecords bounds the annotation with the records; the API server takes 256 KiB for all annotations.
-const maxRecords = 200 << 10
-
-// record is what one source remembers with its Secret, in the annotation fleethandshake.io/sources. It is written with the
-// data, so that it always speaks of it.
-type record struct {
-	UID types.UID `json:"uid"`
-	// Paths are the keys by where they came from.
-	Paths []recordPath `json:"paths,omitempty"`
-	// Labels and Annotations are the names of those that the source has set.
-	Labels      []string        `json:"labels,omitempty"`
-	Annotations []string        `json:"annotations,omitempty"`
-	State       json.RawMessage `json:"state,omitempty"`
-}
-
-type recordPath struct {
-	Origin
-	Keys []string `json:"keys"`
-}
-
-// keys are the keys of the source with their origins.
-func (r *record) keys() map[string]Origin {
-	out := map[string]Origin{}
-	if r != nil {
-		for _, p := range r.Paths {
-			for _, key := range p.Keys {
-				out[key] = p.Origin
-			}
-		}
-	}
-	return out
-}
-
-func pathsOf(keys map[string]Origin) []recordPath {
-	byOrigin := map[Origin][]string{}
-	for key, origin := range keys {
-		byOrigin[origin] = append(byOrigin[origin], key)
-	}
-	var out []recordPath
-	for origin, names := range byOrigin {
-		slices.Sort(names)
-		out = append(out, recordPath{origin, names})
-	}
-	slices.SortFunc(out, func(a, b recordPath) int {
-		return strings.Compare(fmt.Sprintf("%s %d", a.Path, a.Version), fmt.Sprintf("%s %d", b.Path, b.Version))
-	})
-	return out
-}
-
-// records are those of a Secret by "kind/name" of the source.
-func records(secret *corev1.Secret) map[string]*record {
-	out := map[string]*record{}
-	if secret != nil {
-		// What cannot be read is not ours.
-		_ = json.Unmarshal([]byte(secret.Annotations[v1alpha1.AnnotationSources]), &out)
-	}
-	maps.DeleteFunc(out, func(_ string, r *record) bool { return r == nil })
-	return out
-}
-
-func recordName(kind string, src v1alpha1.Source) string { return kind + "/" + src.GetName() }
-
-// recordOf is the record of a source; nil when the Secret is not made by it.
-func recordOf(secret *corev1.Secret, kind string, src v1alpha1.Source) *record {
-	if r := records(secret)[recordName(kind, src)]; r != nil && r.UID == src.GetUID() {
-		return r
-	}
-	return nil
-}
 
 func targetName(src v1alpha1.Source) string {
 	if name := src.Target().TargetSecretName; name != "" {
@@ -174,59 +100,6 @@ func holds(all, some map[string]string) bool {
 	return true
 }
 
-// setByOthers says whether somebody else has set one of the keys, from what the API server notes about each field.
-func setByOthers(secret *corev1.Secret, keys map[string]Origin) bool {
-	return slices.ContainsFunc(secret.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-		fields, known := without(entry, keys)
-		return !known || fields != nil
-	})
-}
-
-// takeOver notes that nobody else has set the keys. A key that is written with the value that it has stays noted as that of
-// whoever has set it before: it would seem to be edited for ever.
-func takeOver(secret *corev1.Secret, keys map[string]Origin) {
-	for i, entry := range secret.ManagedFields {
-		if fields, known := without(entry, keys); known && fields != nil {
-			secret.ManagedFields[i].FieldsV1 = metav1.NewFieldsV1(string(fields))
-		}
-	}
-}
-
-// without is what somebody else has set, without the keys; nil when he has set none of them. false means that it cannot be
-// read.
-func without(entry metav1.ManagedFieldsEntry, keys map[string]Origin) ([]byte, bool) {
-	if entry.Manager == manager || entry.FieldsV1 == nil {
-		return nil, true
-	}
-	var fields, data map[string]json.RawMessage
-	if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
-		return nil, false
-	}
-	if fields["f:data"] == nil {
-		return nil, true
-	}
-	if json.Unmarshal(fields["f:data"], &data) != nil {
-		return nil, false
-	}
-	before := len(data)
-	maps.DeleteFunc(data, func(name string, _ json.RawMessage) bool {
-		_, ours := keys[strings.TrimPrefix(name, "f:")]
-		return ours
-	})
-	if len(data) == before {
-		return nil, true
-	}
-	var err error
-	if fields["f:data"], err = json.Marshal(data); err != nil {
-		return nil, false
-	}
-	if len(data) == 0 {
-		delete(fields, "f:data")
-	}
-	out, err := json.Marshal(fields)
-	return out, err == nil
-}
-
 // build makes the Secret as it is to be. live is nil when there is none. When it cannot be changed in place, because its
 // type is another one, the second result is true.
 func build(live *corev1.Secret, kind string, src v1alpha1.Source, content Content) (*corev1.Secret, bool, *Problem) {
@@ -280,17 +153,6 @@ func build(live *corev1.Secret, kind string, src v1alpha1.Source, content Conten
 	return secret, recreate, invalid(secret)
 }
 
-// dataOf is what a Secret holds of a source.
-func dataOf(secret *corev1.Secret, r *record) map[string][]byte {
-	out := map[string][]byte{}
-	for key := range r.keys() {
-		if value, ok := secret.Data[key]; ok {
-			out[key] = value
-		}
-	}
-	return out
-}
-
 // merged is the data of a Secret with the keys of one source replaced.
 func merged(secret *corev1.Secret, old *record, content Content) (map[string][]byte, *Problem) {
 	data := map[string][]byte{}
@@ -328,22 +190,6 @@ func withoutSource(live *corev1.Secret, kind string, src v1alpha1.Source) *corev
 	}
 	_ = keepRecords(secret, all) // it only became shorter
 	return secret
-}
-
-func keepRecords(secret *corev1.Secret, all map[string]*record) *Problem {
-	if len(all) == 0 {
-		delete(secret.Annotations, v1alpha1.AnnotationSources)
-		return nil
-	}
-	content, err := json.Marshal(all)
-	if err != nil || len(content) > maxRecords {
-		return &Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf("Secret %s/%s would have too many keys to remember where each came from: name fewer paths, or use targetFormat: json", secret.Namespace, secret.Name)}
-	}
-	if secret.Annotations == nil {
-		secret.Annotations = map[string]string{}
-	}
-	secret.Annotations[v1alpha1.AnnotationSources] = string(content)
-	return nil
 }
 
 // replaced takes the former names out and puts the present ones in.
