@@ -47,8 +47,12 @@ func TestMetrics(t *testing.T) {
 
 	var live exposed
 	eventually(t, func(context.Context) error {
-		if live = scrape(t, address); len(live.series["fleet_handshake_vault_circuit_open"]) == 0 {
+		live = scrape(t, address)
+		switch {
+		case len(live.series["fleet_handshake_vault_circuit_open"]) == 0:
 			return errors.New("the Vault that does not answer is not left alone")
+		case len(live.series["fleet_handshake_source_age_seconds"]) == 0:
+			return errors.New("the operator has not seen that a VaultSecret was fetched before")
 		}
 		return nil
 	})
