@@ -57,7 +57,7 @@ func (s *Session) ReadKV(ctx context.Context, read vaultkv.Read, version int64, 
 	case reserved(read.Base):
 		return KV{}, s.invalid("GET "+read.Base, reservedWords)
 	}
-	kv, err := s.reads.do(ctx, key, func() (KV, error) {
+	kv, err := s.reads.Do(ctx, key, func() (KV, error) {
 		if kv, ok := s.recent(key, age); ok {
 			return kv, nil
 		}

@@ -63,7 +63,7 @@ func (s *Session) replace(t *token) {
 	// The credentials, the login and the Keeper.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*s.server.connection.Timeout)
 	defer cancel()
-	_, err := s.tokens.do(ctx, "", func() (*token, error) {
+	_, err := s.tokens.Do(ctx, "", func() (*token, error) {
 		s.mu.Lock()
 		auth, current := s.auth, s.token == t
 		s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/flight"
 	"k8s.io/utils/clock"
 )
 
@@ -16,8 +17,8 @@ type Session struct {
 	server  *server
 	id      string
 	options Options
-	tokens  flights[*token]
-	reads   flights[KV]
+	tokens  flight.Group[*token]
+	reads   flight.Group[KV]
 	// keeping is held while the Keeper is at work, so that no older token overwrites a newer one.
 	keeping sync.Mutex
 
@@ -114,7 +115,7 @@ func (s *Session) ensure(ctx context.Context) (*token, error) {
 			s.save(ctx, t)
 			return t, nil
 		}
-		t, err := s.tokens.do(ctx, "", func() (*token, error) { return s.obtain(ctx) })
+		t, err := s.tokens.Do(ctx, "", func() (*token, error) { return s.obtain(ctx) })
 		if err != nil && ctx.Err() != nil && !IsKind(err, Unavailable) {
 			return nil, s.unasked(ctx, "waiting for a token")
 		}
