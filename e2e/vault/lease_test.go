@@ -13,6 +13,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/postgres"
 	labvault "github.com/fleet-handshake/fleet-handshake/e2e/lab/vault"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -172,7 +173,7 @@ func TestALeaseIsRenewedCutAndRevoked(t *testing.T) {
 	require.NoError(t, session.RevokeLease(ctx, credentials+"/nothing"))
 	for _, id := range []string{u.lease.ID, credentials + "/nothing"} {
 		_, err = session.RenewLease(ctx, id, time.Minute)
-		assert.True(t, vault.IsKind(err, vault.Missing), "%v", err)
+		assert.True(t, upstream.IsKind(err, upstream.Missing), "%v", err)
 	}
 
 	// A database that does not answer is no outage of Vault.
@@ -180,9 +181,9 @@ func TestALeaseIsRenewedCutAndRevoked(t *testing.T) {
 	require.NoError(t, b.db.Stop())
 	for range 7 {
 		_, err = session.Request(ctx, http.MethodGet, credentials, nil)
-		assert.True(t, vault.IsKind(err, vault.Unavailable), "%v", err)
+		assert.True(t, upstream.IsKind(err, upstream.Unavailable), "%v", err)
 		err = session.RevokeLease(ctx, other.lease.ID)
-		assert.True(t, vault.IsKind(err, vault.Unavailable), "%v", err)
+		assert.True(t, upstream.IsKind(err, upstream.Unavailable), "%v", err)
 		require.ErrorContains(t, err, "the log of Vault says why")
 	}
 	assert.Empty(t, pool.Open())
@@ -220,16 +221,16 @@ path "pki/cert/*" { capabilities = ["read"] }`))
 
 	for _, c := range []struct {
 		method, path string
-		kind         vault.Kind
+		kind         upstream.Kind
 		says         string
 	}{
-		{http.MethodGet, "pki/cert/00", vault.Missing, "there is nothing at this path"},
-		{http.MethodGet, "pki/issue/" + labvault.ServerRole, vault.Denied, "permission denied"},
-		{http.MethodPost, "pki/issue/nobody", vault.Invalid, "unknown role: nobody"},
-		{http.MethodGet, "sys/auth", vault.Denied, "permission denied"},
+		{http.MethodGet, "pki/cert/00", upstream.Missing, "there is nothing at this path"},
+		{http.MethodGet, "pki/issue/" + labvault.ServerRole, upstream.Denied, "permission denied"},
+		{http.MethodPost, "pki/issue/nobody", upstream.Invalid, "unknown role: nobody"},
+		{http.MethodGet, "sys/auth", upstream.Denied, "permission denied"},
 	} {
 		_, err := session.Request(ctx, c.method, c.path, nil)
-		assert.True(t, vault.IsKind(err, c.kind), "%s: %v", c.path, err)
+		assert.True(t, upstream.IsKind(err, c.kind), "%s: %v", c.path, err)
 		assert.ErrorContains(t, err, c.says)
 	}
 }
@@ -326,7 +327,7 @@ func TestATokenThatVaultHasForgottenIsReplacedAfterARestart(t *testing.T) {
 	_, session = b.process(t, vault.Options{Keeper: keeper, Replaced: func(id string) { replaced <- id }})
 	session.Keep()
 	_, err = session.RenewLease(ctx, u.lease.ID, time.Minute)
-	assert.True(t, vault.IsKind(err, vault.Missing), "%v", err)
+	assert.True(t, upstream.IsKind(err, upstream.Missing), "%v", err)
 	select {
 	case id := <-replaced:
 		assert.Equal(t, session.ID(), id)

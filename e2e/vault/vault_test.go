@@ -10,6 +10,7 @@ import (
 	"time"
 
 	labvault "github.com/fleet-handshake/fleet-handshake/e2e/lab/vault"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv/golden"
@@ -120,7 +121,7 @@ func TestATokenOutlivesItsTimeToLive(t *testing.T) {
 	slow, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, err = session.ReadKV(slow, what, 0, 0)
-	assert.True(t, vault.IsKind(err, vault.Unavailable), "%v", err)
+	assert.True(t, upstream.IsKind(err, upstream.Unavailable), "%v", err)
 	require.NoError(t, server.Resume())
 	_, err = session.ReadKV(ctx, what, 0, 0)
 	require.NoError(t, err)
@@ -133,10 +134,10 @@ func TestWhatIsNotAllowedIsDenied(t *testing.T) {
 	_, err := session.ReadKV(t.Context(), vaultkv.Read{Base: "secret/seeds/team1/project1/config"}, 0, 0)
 	require.NoError(t, err)
 	_, err = session.ReadKV(t.Context(), vaultkv.Read{Base: "secret/seeds/team2/project1/config"}, 0, 0)
-	assert.True(t, vault.IsKind(err, vault.Denied), "%v", err)
+	assert.True(t, upstream.IsKind(err, upstream.Denied), "%v", err)
 	require.ErrorContains(t, err, "GET secret/data/seeds/team2/project1/config at "+server.Address)
 	_, err = session.ReadKV(t.Context(), vaultkv.Read{Base: "nothing/here"}, 0, 0)
-	assert.True(t, vault.IsKind(err, vault.Denied), "%v", err)
+	assert.True(t, upstream.IsKind(err, upstream.Denied), "%v", err)
 	require.ErrorContains(t, err, "no policy of this identity lets it read there")
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/sirupsen/logrus"
 )
 
@@ -80,7 +81,7 @@ func (s *Session) load(ctx context.Context, certificate *tls.Certificate) (*toke
 		if found = ok && kept.Token != ""; found {
 			t, err = s.look(ctx, kept.Token, certificate)
 			switch {
-			case IsKind(err, Unavailable):
+			case upstream.IsKind(err, upstream.Unavailable):
 				return nil, err
 			case err != nil:
 				t = nil // it has ended

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"golang.org/x/sync/errgroup"
 )
@@ -57,7 +58,7 @@ func (s *Session) ReadKV(ctx context.Context, read vaultkv.Read, version int64, 
 	case reserved(read.Base):
 		return KV{}, s.invalid("GET "+read.Base, reservedWords)
 	}
-	kv, err := s.reads.do(ctx, key, func() (KV, error) {
+	kv, err := s.reads.Do(ctx, key, func() (KV, error) {
 		if kv, ok := s.recent(key, age); ok {
 			return kv, nil
 		}
@@ -78,7 +79,7 @@ func (s *Session) ReadKV(ctx context.Context, read vaultkv.Read, version int64, 
 		s.mu.Unlock()
 		return kv, nil
 	})
-	var asked *Error
+	var asked *upstream.Error
 	if err != nil && ctx.Err() != nil && !errors.As(err, &asked) {
 		return KV{}, s.unasked(ctx, "reading "+read.Base)
 	}
@@ -107,7 +108,7 @@ func (s *Session) leaf(ctx context.Context, path string, version int64) (vaultkv
 		}
 	}
 	out, err := s.do(ctx, r)
-	if IsKind(err, Missing) {
+	if upstream.IsKind(err, upstream.Missing) {
 		return leaf, nil
 	}
 	if err != nil {
@@ -201,7 +202,7 @@ func (s *Session) list(ctx context.Context, folder string) ([]string, error) {
 		r.path = m.path + "metadata/" + strings.TrimPrefix(folder, m.path)
 	}
 	out, err := s.do(ctx, r)
-	if IsKind(err, Missing) {
+	if upstream.IsKind(err, upstream.Missing) {
 		return nil, nil
 	}
 	if err != nil {
@@ -233,8 +234,8 @@ func (s *Session) mountOf(ctx context.Context, path string) (mount, error) {
 		return m, nil
 	}
 	out, err := s.do(ctx, request{method: http.MethodGet, path: "sys/internal/ui/mounts/" + strings.TrimSuffix(path, "/")})
-	var refused *Error
-	if errors.As(err, &refused) && refused.Kind == Denied {
+	var refused *upstream.Error
+	if errors.As(err, &refused) && refused.Kind == upstream.Denied {
 		refused.Reason = "no policy of this identity lets it read there, or there is no secrets engine"
 		return mount{}, refused
 	}
@@ -243,7 +244,7 @@ func (s *Session) mountOf(ctx context.Context, path string) (mount, error) {
 	}
 	at, _ := out.Data["path"].(string)
 	if at == "" {
-		return mount{}, &Error{Kind: Missing, Request: "GET sys/internal/ui/mounts/" + path, Address: s.server.connection.Address, Reason: "there is no secrets engine at this path"}
+		return mount{}, &upstream.Error{Kind: upstream.Missing, Request: "GET sys/internal/ui/mounts/" + path, Address: s.server.connection.Address, Reason: "there is no secrets engine at this path"}
 	}
 	options, _ := out.Data["options"].(map[string]any)
 	m := mount{path: strings.TrimSuffix(at, "/") + "/", v2: fmt.Sprint(options["version"]) == "2", learned: s.clock.Now()}

@@ -11,6 +11,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 )
 
 // Answer is what an engine has answered.
@@ -33,8 +35,8 @@ type Lease struct {
 
 // Request asks any path of any engine, such as database/creds/reader or pki/issue/server. GET puts the params into the
 // query, POST and PUT into the body. What makes something is sent once, and once more only when Vault has refused it
-// because the token had ended. Call Keep before the first request that makes a lease. The error is an *Error, or says why
-// there is no token.
+// because the token had ended. Call Keep before the first request that makes a lease. The error is an *upstream.Error, or
+// says why there is no token.
 func (s *Session) Request(ctx context.Context, method, at string, params map[string]any) (Answer, error) {
 	r, err := s.requestOf(method, at, params)
 	if err != nil {
@@ -63,9 +65,9 @@ func (s *Session) RenewLease(ctx context.Context, id string, increment time.Dura
 		return Lease{}, s.invalid(r.String(), "no lease is named: give the ID of one")
 	}
 	out, err := s.do(ctx, r)
-	var refused *Error
-	if errors.As(err, &refused) && refused.Kind == Invalid && ended(refused.Reason) {
-		refused.Kind = Missing
+	var refused *upstream.Error
+	if errors.As(err, &refused) && refused.Kind == upstream.Invalid && ended(refused.Reason) {
+		refused.Kind = upstream.Missing
 	}
 	if err != nil {
 		return Lease{}, err
@@ -83,13 +85,13 @@ func (s *Session) RevokeLease(ctx context.Context, id string) error {
 		return s.invalid(r.String(), "no lease is named: give the ID of one")
 	}
 	_, err := s.do(ctx, r)
-	var refused *Error
-	if errors.As(err, &refused) && refused.Kind == Invalid {
+	var refused *upstream.Error
+	if errors.As(err, &refused) && refused.Kind == upstream.Invalid {
 		switch {
 		case ended(refused.Reason):
 			return nil
 		case strings.Contains(refused.Reason, "failed to revoke"):
-			refused.Kind, refused.Reason = Unavailable, "what is behind the engine has failed, so the lease lives on: the log of Vault says why"
+			refused.Kind, refused.Reason = upstream.Unavailable, "what is behind the engine has failed, so the lease lives on: the log of Vault says why"
 		}
 	}
 	return err
@@ -185,5 +187,5 @@ func queryOf(params map[string]any) (url.Values, error) {
 }
 
 func (s *Session) invalid(request, reason string) error {
-	return &Error{Kind: Invalid, Request: request, Address: s.server.connection.Address, Reason: reason}
+	return &upstream.Error{Kind: upstream.Invalid, Request: request, Address: s.server.connection.Address, Reason: reason}
 }

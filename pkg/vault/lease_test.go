@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -80,11 +81,11 @@ func TestARequestThatCannotBeSentSaysWhatToWrite(t *testing.T) {
 	} {
 		_, err := s.Request(t.Context(), c.method, c.path, c.params)
 		require.ErrorContains(t, err, c.says, "%s %s", c.method, c.path)
-		assert.True(t, IsKind(err, Invalid))
+		assert.True(t, upstream.IsKind(err, upstream.Invalid))
 	}
 	_, err := s.RenewLease(t.Context(), "", 0)
-	assert.True(t, IsKind(err, Invalid))
-	assert.True(t, IsKind(s.RevokeLease(t.Context(), ""), Invalid))
+	assert.True(t, upstream.IsKind(err, upstream.Invalid))
+	assert.True(t, upstream.IsKind(s.RevokeLease(t.Context(), ""), upstream.Invalid))
 	assert.Empty(t, f.requests)
 }
 
@@ -126,22 +127,22 @@ func TestARenewalIsNotShorterForItsFractions(t *testing.T) {
 
 func TestALeaseThatHasEndedIsMissing(t *testing.T) {
 	f, _, s, _ := start(t)
-	for words, kind := range map[string]Kind{
-		"lease not found": Missing, "lease expired": Missing, "lease is expired and has failed previous revocation attempts": Missing,
-		"lease is not renewable": Invalid,
+	for words, kind := range map[string]upstream.Kind{
+		"lease not found": upstream.Missing, "lease expired": upstream.Missing, "lease is expired and has failed previous revocation attempts": upstream.Missing,
+		"lease is not renewable": upstream.Invalid,
 	} {
 		f.on("PUT sys/leases/renew", refuses(400, words))
 		_, err := s.RenewLease(t.Context(), "l", 0)
-		assert.True(t, IsKind(err, kind), words)
+		assert.True(t, upstream.IsKind(err, kind), words)
 	}
 	f.on("PUT sys/leases/revoke", refuses(400, "lease not found"))
 	require.NoError(t, s.RevokeLease(t.Context(), "l"))
 	f.on("PUT sys/leases/revoke", refuses(400, "failed to revoke entry: resp: nil err: password hunter2"))
 	err := s.RevokeLease(t.Context(), "l")
-	assert.True(t, IsKind(err, Unavailable))
+	assert.True(t, upstream.IsKind(err, upstream.Unavailable))
 	assert.NotContains(t, err.Error(), "hunter2")
 	f.on("PUT sys/leases/revoke", refuses(403, "permission denied"))
-	assert.True(t, IsKind(s.RevokeLease(t.Context(), "l"), Denied))
+	assert.True(t, upstream.IsKind(s.RevokeLease(t.Context(), "l"), upstream.Denied))
 }
 
 func TestAGivenTokenIsRenewedAndNotRevoked(t *testing.T) {
@@ -172,6 +173,6 @@ func TestAGivenTokenIsRenewedAndNotRevoked(t *testing.T) {
 	assert.False(t, clock.HasWaiters())
 
 	_, err = session("broken").Holder(t.Context())
-	assert.True(t, IsKind(err, Invalid))
+	assert.True(t, upstream.IsKind(err, upstream.Invalid))
 	assert.ErrorContains(t, err, "line break")
 }

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 )
@@ -27,8 +27,8 @@ type Options struct {
 	// Replaced is called with Session.ID when another token takes the place of the one that leases hang on, or when that
 	// one has ended. The leases end with it: whoever has some makes new ones. It is called in a goroutine of its own.
 	Replaced func(session string)
-	// Requested is called after each request that was sent to the server at an address. err is nil or an *Error. Requests
-	// that the circuit breaker or the rate limit have stopped were not sent.
+	// Requested is called after each request that was sent to the server at an address. err is nil or an *upstream.Error.
+	// Requests that the circuit breaker or the rate limit have stopped were not sent.
 	Requested func(address string, err error)
 }
 
@@ -76,7 +76,7 @@ func (p *Pool) Session(connection Connection, auth Auth) (*Session, error) {
 func (p *Pool) limit(c Connection) *rate.Limiter {
 	key := fmt.Sprintf("%s %g", c.Address, c.RequestsPerSecond)
 	if p.limits[key] == nil {
-		p.limits[key] = rate.NewLimiter(rate.Limit(paced*c.RequestsPerSecond), 1)
+		p.limits[key] = upstream.NewLimit(c.RequestsPerSecond)
 	}
 	return p.limits[key]
 }
@@ -120,7 +120,7 @@ func (p *Pool) Open() []string {
 	defer p.mu.Unlock()
 	var open []string
 	for _, s := range p.servers {
-		if s.breaker.State() == gobreaker.StateOpen {
+		if s.gate.Open() {
 			open = append(open, s.connection.Address)
 		}
 	}

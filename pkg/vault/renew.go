@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/sirupsen/logrus"
 )
 
@@ -36,7 +37,7 @@ func (s *Session) renew(t *token) {
 	replaceable := t.kept && !t.given
 	whole := false
 	switch left := t.expires.Sub(now); {
-	case IsKind(err, Unavailable) && left > renewUntil:
+	case upstream.IsKind(err, upstream.Unavailable) && left > renewUntil:
 		s.after(t, left/2, s.renew)
 		replaceable = false
 	case err == nil && out.Auth != nil && out.Auth.LeaseDuration > 0:
@@ -63,7 +64,7 @@ func (s *Session) replace(t *token) {
 	// The credentials, the login and the Keeper.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*s.server.connection.Timeout)
 	defer cancel()
-	_, err := s.tokens.do(ctx, "", func() (*token, error) {
+	_, err := s.tokens.Do(ctx, "", func() (*token, error) {
 		s.mu.Lock()
 		auth, current := s.auth, s.token == t
 		s.mu.Unlock()
@@ -84,7 +85,7 @@ func (s *Session) replace(t *token) {
 	logrus.WithFields(logrus.Fields{"vault": s.server.connection.Address, "until": t.expires.UTC().Format(time.RFC3339)}).WithError(err).
 		Warn("there is no new token for the one that leases hang on: they end with it")
 	left := t.expires.Sub(s.clock.Now())
-	if left <= 0 && !IsKind(err, Unavailable) {
+	if left <= 0 && !upstream.IsKind(err, upstream.Unavailable) {
 		// A person has to mend it. Whoever has leases asks again from time to time.
 		s.lose(t)
 		return

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -136,7 +137,7 @@ func TestAKeptTokenThatMayNotAskForItselfIsNotTakenForDead(t *testing.T) {
 	f.on("GET "+creds, refuses(403, "permission denied"))
 	for range 3 {
 		_, err := k.session.Request(t.Context(), http.MethodGet, creds, nil)
-		assert.True(t, IsKind(err, Denied))
+		assert.True(t, upstream.IsKind(err, upstream.Denied))
 	}
 	k.quiet(t)
 	assert.Equal(t, 1, f.made())

@@ -12,52 +12,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/hashicorp/vault/api"
 )
 
 // maxBody bounds what is read of an answer. Vault itself refuses secrets of more than a megabyte.
 const maxBody = 4 << 20
-
-// Kind says what can be done about an Error.
-type Kind int
-
-const (
-	// Unavailable means that the server cannot be reached or is not able to answer now. It may heal by itself.
-	Unavailable Kind = iota
-	// Denied means that the identity may not do that. A person has to change a policy or a role.
-	Denied
-	// Missing means that there is nothing at the path.
-	Missing
-	// Invalid means that the request cannot be answered as it is. A person has to change it.
-	Invalid
-)
-
-// Error is a request that was not answered as it should. It holds no byte of a secret.
-type Error struct {
-	Kind Kind
-	// Status is the one of HTTP; 0 when there was no answer.
-	Status int
-	// Request is method and path, Address that of the server.
-	Request, Address string
-	// Reason is in our own words or, for what a person has to mend, in Vault's. It stays the same while the cause does.
-	Reason string
-	// engine means that Vault is well, but not what is behind one of its engines.
-	engine bool
-}
-
-func (e *Error) Error() string {
-	status := ""
-	if e.Status != 0 {
-		status = fmt.Sprintf(" answered %d", e.Status)
-	}
-	return fmt.Sprintf("%s at %s%s: %s", e.Request, e.Address, status, e.Reason)
-}
-
-// IsKind says whether an error is an Error of a kind.
-func IsKind(err error, kind Kind) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Kind == kind
-}
 
 // request is one request to Vault.
 type request struct {
@@ -91,20 +51,20 @@ type auth struct {
 }
 
 // send sends the request. Numbers in the answer stay exact.
-func (r request) send(ctx context.Context, client *api.Client) (*response, *Error) {
+func (r request) send(ctx context.Context, client *api.Client) (*response, *upstream.Error) {
 	httpRequest := client.NewRequest(r.method, "/v1/"+r.path)
 	if r.query != nil {
 		httpRequest.Params = r.query
 	}
 	if r.body != nil {
 		if err := httpRequest.SetJSONBody(r.body); err != nil {
-			return nil, &Error{Kind: Invalid, Request: r.String(), Reason: "the request cannot be written as JSON"}
+			return nil, &upstream.Error{Kind: upstream.Invalid, Request: r.String(), Reason: "the request cannot be written as JSON"}
 		}
 	}
 	//nolint:staticcheck // the typed methods give numbers away, and take no path with a list
 	answer, err := client.RawRequestWithContext(ctx, httpRequest)
 	if answer == nil || answer.Response == nil {
-		return nil, &Error{Kind: Unavailable, Request: r.String(), Reason: reasonOf(ctx, err)}
+		return nil, &upstream.Error{Kind: upstream.Unavailable, Request: r.String(), Reason: upstream.ReasonOf(ctx, err)}
 	}
 	defer answer.Body.Close()
 	if err != nil {
@@ -113,9 +73,9 @@ func (r request) send(ctx context.Context, client *api.Client) (*response, *Erro
 	content, err := io.ReadAll(io.LimitReader(answer.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return nil, &Error{Kind: Unavailable, Request: r.String(), Reason: "the answer broke off"}
+		return nil, &upstream.Error{Kind: upstream.Unavailable, Request: r.String(), Reason: "the answer broke off"}
 	case len(content) > maxBody:
-		return nil, &Error{Kind: Invalid, Request: r.String(), Reason: fmt.Sprintf("the answer has more than %d bytes", maxBody)}
+		return nil, &upstream.Error{Kind: upstream.Invalid, Request: r.String(), Reason: fmt.Sprintf("the answer has more than %d bytes", maxBody)}
 	}
 	out := &response{}
 	if len(bytes.TrimSpace(content)) == 0 {
@@ -124,23 +84,23 @@ func (r request) send(ctx context.Context, client *api.Client) (*response, *Erro
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
 	if err := decoder.Decode(out); err != nil {
-		return nil, &Error{Kind: Unavailable, Status: answer.StatusCode, Request: r.String(), Reason: "the answer is no whole JSON object: is this Vault?"}
+		return nil, &upstream.Error{Kind: upstream.Unavailable, Status: answer.StatusCode, Request: r.String(), Reason: "the answer is no whole JSON object: is this Vault?"}
 	}
 	return out, nil
 }
 
 // refused makes an Error of an answer that is none of success.
-func (r request) refused(err error, status int) *Error {
-	e := &Error{Kind: Invalid, Status: status, Request: r.String(), Reason: http.StatusText(status)}
+func (r request) refused(err error, status int) *upstream.Error {
+	e := &upstream.Error{Kind: upstream.Invalid, Status: status, Request: r.String(), Reason: http.StatusText(status)}
 	switch {
 	case status == http.StatusForbidden:
-		e.Kind = Denied
+		e.Kind = upstream.Denied
 	case status == http.StatusNotFound:
-		e.Kind = Missing
+		e.Kind = upstream.Missing
 		e.Reason = "there is nothing at this path"
 	case status == http.StatusTooManyRequests, status >= http.StatusInternalServerError, status == http.StatusPreconditionFailed:
 		// 412: a standby that has not caught up.
-		e.Kind = Unavailable
+		e.Kind = upstream.Unavailable
 		if status == http.StatusServiceUnavailable {
 			e.Reason = "Vault is sealed or in maintenance"
 		}
@@ -150,12 +110,12 @@ func (r request) refused(err error, status int) *Error {
 		return e
 	}
 	if r.engine && status == http.StatusInternalServerError && !refusal.RawError {
-		e.engine = true
+		e.Behind = true
 		e.Reason = "Vault or what is behind this path has failed: the log of Vault says why"
 	}
-	if e.Kind == Denied || e.Kind == Invalid {
+	if e.Kind == upstream.Denied || e.Kind == upstream.Invalid {
 		if words := slices.DeleteFunc(slices.Clone(refusal.Errors), func(s string) bool { return strings.TrimSpace(s) == "" }); len(words) > 0 {
-			e.Reason = shorten(strings.Join(strings.Fields(strings.Join(words, "; ")), " "))
+			e.Reason = upstream.Shorten(strings.Join(strings.Fields(strings.Join(words, "; ")), " "))
 		}
 	}
 	return e

@@ -6,14 +6,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/hashicorp/vault/api"
-	"github.com/sony/gobreaker/v2"
 	"golang.org/x/time/rate"
 )
 
@@ -22,19 +21,6 @@ const (
 	DefaultTimeout           = 10 * time.Second
 	DefaultRequestsPerSecond = 20
 )
-
-// A server that fails this often in a row is left alone for a while. Then one request tries it.
-const (
-	failuresToOpen = 5
-	openFor        = 15 * time.Second
-)
-
-// paced is the share of the rate limit that is used, one request after the other. A burst would come on top of it in the
-// first second, and requests that were held up on their way come closer together at the server.
-const paced = 0.9
-
-// errUntold is what the circuit breaker is told of a request that says nothing about the server.
-var errUntold = errors.New("nothing is known about the server")
 
 // Connection says how to reach a server.
 type Connection struct {
@@ -78,9 +64,7 @@ func (c Connection) idOf(auth Auth) string {
 // server is one Vault.
 type server struct {
 	connection Connection
-	requested  func(address string, err error)
-	limit      *rate.Limiter
-	breaker    *gobreaker.TwoStepCircuitBreaker[any]
+	gate       *upstream.Gate
 	// walks has a place for each request of recursive reads that may wait for the limit. All others wait for these at most.
 	walks chan struct{}
 
@@ -88,22 +72,14 @@ type server struct {
 	mounts map[string]mount
 	// looking has a lock for the first segment of each path, so that a mount is looked up once.
 	looking map[string]chan struct{}
-	// failure is the last that has counted for the breaker.
-	failure *Error
 }
 
 func newServer(c Connection, limit *rate.Limiter, requested func(string, error)) (*server, error) {
 	s := &server{
 		connection: c,
-		requested:  requested,
-		limit:      limit,
-		breaker: gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
-			Name: c.Address, MaxRequests: 1, Timeout: openFor,
-			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= failuresToOpen },
-			IsExcluded:  func(err error) bool { return errors.Is(err, errUntold) },
-		}),
-		walks:  make(chan struct{}, atOnce),
-		mounts: map[string]mount{}, looking: map[string]chan struct{}{},
+		gate:       upstream.NewGate(c.Address, limit, requested),
+		walks:      make(chan struct{}, atOnce),
+		mounts:     map[string]mount{}, looking: map[string]chan struct{}{},
 	}
 	_, err := s.client(nil)
 	return s, err
@@ -138,51 +114,17 @@ func (s *server) client(certificate *tls.Certificate) (*api.Client, error) {
 	return client, nil
 }
 
-// do sends one request when limit and breaker let it. The error is an *Error. While the server is left alone, it has the
-// reason why: an outage has one text, whether it was tried or not.
+// do sends one request when the gate lets it. The error is an *upstream.Error.
 func (s *server) do(ctx context.Context, client *api.Client, request request) (*response, error) {
-	done, err := s.breaker.Allow()
-	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return nil, &Error{
-			Kind: Unavailable, Status: s.failure.Status, Request: request.String(), Address: s.connection.Address, Reason: s.failure.Reason,
-		}
+	var out *response
+	failed := s.gate.Do(ctx, request.String(), func() (failed *upstream.Error) {
+		out, failed = request.send(ctx, client)
+		return failed
+	})
+	if failed != nil {
+		return nil, failed
 	}
-	if err := s.limit.Wait(ctx); err != nil {
-		done(errUntold)
-		reason := "no time was left to wait for the rate limit"
-		if errors.Is(ctx.Err(), context.Canceled) {
-			reason = reasonOf(ctx, err)
-		}
-		return nil, &Error{Kind: Unavailable, Request: request.String(), Address: s.connection.Address, Reason: reason}
-	}
-	out, failed := request.send(ctx, client)
-	if failed == nil {
-		done(nil)
-		s.tell(nil)
-		return out, nil
-	}
-	failed.Address = s.connection.Address
-	switch {
-	case failed.Kind != Unavailable:
-		done(nil)
-	case ctx.Err() != nil, failed.engine:
-		done(errUntold)
-	default:
-		s.mu.Lock()
-		s.failure = failed
-		s.mu.Unlock()
-		done(failed)
-	}
-	s.tell(failed)
-	return nil, failed
-}
-
-func (s *server) tell(err error) {
-	if s.requested != nil {
-		s.requested(s.connection.Address, err)
-	}
+	return out, nil
 }
 
 // place waits for one of the places of recursive reads. leave gives it to the next.

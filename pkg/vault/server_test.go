@@ -2,16 +2,14 @@ package vault
 
 import (
 	"context"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -28,10 +26,10 @@ func TestAServerThatFailsIsLeftAlone(t *testing.T) {
 	for range 20 {
 		_, err = s.ReadKV(t.Context(), secretX, 0, 0)
 		require.Error(t, err)
-		assert.True(t, IsKind(err, Unavailable))
+		assert.True(t, upstream.IsKind(err, upstream.Unavailable))
 		texts[err.Error()] = true
 	}
-	assert.Equal(t, 1+failuresToOpen, f.count("GET kv/data/x"))
+	assert.Equal(t, 1+upstream.FailuresToOpen, f.count("GET kv/data/x"))
 	assert.Len(t, texts, 1, "an outage has one text, whether the server was tried or not")
 	assert.Equal(t, []string{f.URL}, pool.Open())
 
@@ -40,7 +38,7 @@ func TestAServerThatFailsIsLeftAlone(t *testing.T) {
 	_, err = other.ReadKV(t.Context(), vaultkv.Read{Base: "kv/y"}, 0, 0)
 	require.NoError(t, err, "another connection is not concerned")
 	f.on("GET kv/data/y", says(500, nil))
-	for range failuresToOpen {
+	for range upstream.FailuresToOpen {
 		_, err = other.ReadKV(t.Context(), vaultkv.Read{Base: "kv/y"}, 0, 0)
 		require.Error(t, err)
 	}
@@ -54,46 +52,12 @@ func TestAnOutageHasOneText(t *testing.T) {
 	f.CloseClientConnections()
 	f.Close()
 	texts := map[string]bool{}
-	for range 3 * failuresToOpen {
+	for range 3 * upstream.FailuresToOpen {
 		_, err = s.ReadKV(t.Context(), secretX, 0, 0)
 		require.Error(t, err)
 		texts[err.Error()] = true
 	}
 	assert.Equal(t, map[string]bool{"GET kv/data/x at " + f.URL + ": connection refused": true}, texts)
-}
-
-func TestReasonsHaveNoPortsOfThisSideAndNoTime(t *testing.T) {
-	for name, c := range map[string]struct {
-		err  error
-		want string
-	}{
-		"reset":      {connectionReset(t), "connection reset by peer"},
-		"name":       {&net.DNSError{Err: "read udp 10.0.0.1:5353->10.0.0.2:53: i/o timeout", Name: "vault", IsTimeout: true}, "the name vault cannot be looked up"},
-		"timeout":    {&net.OpError{Op: "dial", Err: context.DeadlineExceeded}, "no answer in time"},
-		"expired":    {x509.CertificateInvalidError{Reason: x509.Expired, Detail: "current time 2026-01-01"}, "the certificate of the server has expired or is not valid yet"},
-		"other ends": {errors.New("read tcp 10.0.0.1:50312->10.0.0.2:8200: something else"), "read tcp something else"},
-	} {
-		assert.Equal(t, c.want, reasonOf(t.Context(), c.err), name)
-	}
-}
-
-// connectionReset is the error of a connection that the other side has reset.
-func connectionReset(t *testing.T) error {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	go func() {
-		connection, err := listener.Accept()
-		if err == nil {
-			_, _ = connection.Read(make([]byte, 1))
-			_ = connection.(*net.TCPConn).SetLinger(0)
-			_ = connection.Close()
-		}
-	}()
-	_, err = http.Get("http://" + listener.Addr().String()) //nolint:bodyclose,noctx // there is no answer
-	require.ErrorContains(t, err, "->")
-	return err
 }
 
 func TestEachRequestThatWasSentIsTold(t *testing.T) {
@@ -106,7 +70,7 @@ func TestEachRequestThatWasSentIsTold(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		assert.Equal(t, f.URL, address)
-		var e *Error
+		var e *upstream.Error
 		if err != nil && assert.ErrorAs(t, err, &e) {
 			counts["failed"]++
 			return
@@ -121,21 +85,21 @@ func TestEachRequestThatWasSentIsTold(t *testing.T) {
 		_, err = s.ReadKV(t.Context(), secretX, 0, 0)
 		require.Error(t, err)
 	}
-	assert.Equal(t, map[string]int{"answered": 3, "failed": failuresToOpen}, counts)
+	assert.Equal(t, map[string]int{"answered": 3, "failed": upstream.FailuresToOpen}, counts)
 }
 
 func TestADatabaseThatFailsIsNoReasonToLeaveVaultAlone(t *testing.T) {
 	f, pool, s, _ := start(t)
 	f.on("GET database/creds/x", refuses(500, "dial tcp: connection refused, password hunter2"))
-	for range 2 * failuresToOpen {
+	for range 2 * upstream.FailuresToOpen {
 		_, err := s.Request(t.Context(), http.MethodGet, "database/creds/x", nil)
-		assert.True(t, IsKind(err, Unavailable))
+		assert.True(t, upstream.IsKind(err, upstream.Unavailable))
 		assert.NotContains(t, err.Error(), "hunter2")
 		require.ErrorContains(t, err, "the log of Vault says why")
 	}
 	assert.Empty(t, pool.Open())
 	f.on("GET database/creds/x", says(502, nil))
-	for range 2 * failuresToOpen {
+	for range 2 * upstream.FailuresToOpen {
 		_, err := s.Request(t.Context(), http.MethodGet, "database/creds/x", nil)
 		require.Error(t, err)
 	}
@@ -151,7 +115,7 @@ func TestWhoDoesNotWaitSaysNothingAboutTheServer(t *testing.T) {
 		arrived <- struct{}{}
 		<-r.Context().Done()
 	})
-	for range 2 * failuresToOpen {
+	for range 2 * upstream.FailuresToOpen {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
@@ -171,15 +135,15 @@ func TestWhoDoesNotWaitSaysNothingAboutTheServer(t *testing.T) {
 
 func TestConnectionsToOneServerShareItsLimit(t *testing.T) {
 	pool := NewPool(clocktesting.NewFakeClock(time.Now()), Options{})
-	limitOf := func(c Connection) any {
-		s, err := pool.Session(c, &role{})
+	limitsWith := func(c Connection) int {
+		_, err := pool.Session(c, &role{})
 		require.NoError(t, err)
-		return s.server.limit
+		return len(pool.limits)
 	}
-	one := limitOf(Connection{Address: "http://vault", RequestsPerSecond: 5})
-	assert.Same(t, one, limitOf(Connection{Address: "http://vault", RequestsPerSecond: 5, Namespace: "team"}))
-	assert.NotSame(t, one, limitOf(Connection{Address: "http://vault", RequestsPerSecond: 6}))
-	assert.NotSame(t, one, limitOf(Connection{Address: "http://other", RequestsPerSecond: 5}))
+	assert.Equal(t, 1, limitsWith(Connection{Address: "http://vault", RequestsPerSecond: 5}))
+	assert.Equal(t, 1, limitsWith(Connection{Address: "http://vault", RequestsPerSecond: 5, Namespace: "team"}))
+	assert.Equal(t, 2, limitsWith(Connection{Address: "http://vault", RequestsPerSecond: 6}))
+	assert.Equal(t, 3, limitsWith(Connection{Address: "http://other", RequestsPerSecond: 5}))
 }
 
 func TestNoSecondHasMoreRequestsThanTheLimit(t *testing.T) {

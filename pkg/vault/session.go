@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/flight"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"k8s.io/utils/clock"
 )
 
@@ -16,8 +18,8 @@ type Session struct {
 	server  *server
 	id      string
 	options Options
-	tokens  flights[*token]
-	reads   flights[KV]
+	tokens  flight.Group[*token]
+	reads   flight.Group[KV]
 	// keeping is held while the Keeper is at work, so that no older token overwrites a newer one.
 	keeping sync.Mutex
 
@@ -78,7 +80,7 @@ func (s *Session) doAs(ctx context.Context, r request) (*response, *token, error
 		return nil, nil, err
 	}
 	out, err := s.server.do(ctx, t.client, r)
-	if !IsKind(err, Denied) || s.lives(ctx, t) {
+	if !upstream.IsKind(err, upstream.Denied) || s.lives(ctx, t) {
 		return out, t, err
 	}
 	s.mu.Lock()
@@ -98,7 +100,7 @@ func (s *Session) lives(ctx context.Context, t *token) bool {
 		return true
 	}
 	_, err := s.server.do(ctx, t.client, request{method: http.MethodGet, path: lookupSelf})
-	return !IsKind(err, Denied)
+	return !upstream.IsKind(err, upstream.Denied)
 }
 
 // ensure gives the token of the session, after a login if there is none. When leases hang on the session, it is one that
@@ -114,8 +116,8 @@ func (s *Session) ensure(ctx context.Context) (*token, error) {
 			s.save(ctx, t)
 			return t, nil
 		}
-		t, err := s.tokens.do(ctx, "", func() (*token, error) { return s.obtain(ctx) })
-		if err != nil && ctx.Err() != nil && !IsKind(err, Unavailable) {
+		t, err := s.tokens.Do(ctx, "", func() (*token, error) { return s.obtain(ctx) })
+		if err != nil && ctx.Err() != nil && !upstream.IsKind(err, upstream.Unavailable) {
 			return nil, s.unasked(ctx, "waiting for a token")
 		}
 		if err != nil || s.fits(t) {
@@ -141,7 +143,7 @@ func (s *Session) current() *token {
 
 // unasked is the error of what was not even sent before the context has ended.
 func (s *Session) unasked(ctx context.Context, what string) error {
-	return &Error{Kind: Unavailable, Request: what, Address: s.server.connection.Address, Reason: reasonOf(ctx, ctx.Err())}
+	return &upstream.Error{Kind: upstream.Unavailable, Request: what, Address: s.server.connection.Address, Reason: upstream.ReasonOf(ctx, ctx.Err())}
 }
 
 // release stops the renewal, and gives the token back if it may. Leases hang on a kept one, which is given back only when

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/hashicorp/vault/api"
 	"k8s.io/utils/clock"
 )
@@ -104,7 +105,7 @@ func (s *Session) enter(ctx context.Context, credentials Credentials, keep bool)
 // take uses a token that was given.
 func (s *Session) take(ctx context.Context, credentials Credentials) (*token, error) {
 	t, err := s.look(ctx, credentials.Token, nil)
-	if IsKind(err, Denied) {
+	if upstream.IsKind(err, upstream.Denied) {
 		// It has ended, or no policy lets it ask for itself. The next request tells.
 		t.mute, err = true, nil
 	}
@@ -126,7 +127,7 @@ func (s *Session) logIn(ctx context.Context, credentials Credentials) (*token, e
 		return nil, fmt.Errorf("logging in: %w", err)
 	}
 	if out.Auth == nil || out.Auth.ClientToken == "" {
-		return nil, &Error{Kind: Invalid, Request: "POST " + credentials.Path, Address: s.server.connection.Address, Reason: "the answer has no token: is this the path of a login?"}
+		return nil, &upstream.Error{Kind: upstream.Invalid, Request: "POST " + credentials.Path, Address: s.server.connection.Address, Reason: "the answer has no token: is this the path of a login?"}
 	}
 	client.SetToken(out.Auth.ClientToken)
 	t := &token{
@@ -141,7 +142,7 @@ func (s *Session) logIn(ctx context.Context, credentials Credentials) (*token, e
 // look asks Vault about a token. When that is denied, there is a token beside the error.
 func (s *Session) look(ctx context.Context, text string, certificate *tls.Certificate) (*token, error) {
 	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return nil, &Error{Kind: Invalid, Request: "GET " + lookupSelf, Address: s.server.connection.Address, Reason: "the token has a line break or another character that no token has: write it anew"}
+		return nil, &upstream.Error{Kind: upstream.Invalid, Request: "GET " + lookupSelf, Address: s.server.connection.Address, Reason: "the token has a line break or another character that no token has: write it anew"}
 	}
 	client, err := s.server.client(certificate)
 	if err != nil {
@@ -259,7 +260,7 @@ func (s *Session) revoke(ctx context.Context, t *token) error {
 		return nil
 	}
 	_, err := s.server.do(ctx, t.client, request{method: http.MethodPut, path: revokeSelf, body: map[string]any{}})
-	if IsKind(err, Denied) {
+	if upstream.IsKind(err, upstream.Denied) {
 		return nil // it had ended
 	}
 	return err

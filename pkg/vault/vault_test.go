@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -76,7 +77,7 @@ func TestATokenThatVaultHasForgottenIsReplacedOnce(t *testing.T) {
 	})
 	_, err = s.ReadKV(t.Context(), secretX, 0, 0)
 	require.ErrorContains(t, err, "GET kv/data/x at "+f.URL+" answered 403: 1 error occurred: * permission denied")
-	assert.True(t, IsKind(err, Denied))
+	assert.True(t, upstream.IsKind(err, upstream.Denied))
 	assert.Equal(t, 2, f.logins, "a policy that denies is no reason for a login")
 }
 
@@ -95,33 +96,33 @@ func TestWhatMayHealIsToldFromWhatMayNot(t *testing.T) {
 	f, _, s, _ := start(t)
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
-		kind   Kind
+		kind   upstream.Kind
 		says   string
 	}{
-		"sealed": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, Unavailable, "sealed"},
+		"sealed": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, upstream.Unavailable, "sealed"},
 		"error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(500)
 			write(w, map[string]any{"errors": []string{"password hunter2"}})
-		}, Unavailable, "answered 500"},
-		"too many": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, Unavailable, "answered 429"},
+		}, upstream.Unavailable, "answered 500"},
+		"too many": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, upstream.Unavailable, "answered 429"},
 		"bad": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(400)
 			write(w, map[string]any{"errors": []string{"no such version"}})
-		}, Invalid, "no such version"},
-		"no JSON": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, Unavailable, "is this Vault?"},
+		}, upstream.Invalid, "no such version"},
+		"no JSON": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, upstream.Unavailable, "is this Vault?"},
 		"broken off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte(`{"data"`))
-		}, Unavailable, "broke off"},
+		}, upstream.Unavailable, "broke off"},
 		"large": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"data":"` + strings.Repeat("x", maxBody) + `"}`))
-		}, Invalid, "more than"},
-		"slow": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, Unavailable, "no answer in time"},
+		}, upstream.Invalid, "more than"},
+		"slow": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, upstream.Unavailable, "no answer in time"},
 	} {
 		f.on("GET kv/data/x", c.answer)
 		_, err := s.ReadKV(t.Context(), secretX, 0, 0)
 		require.ErrorContains(t, err, c.says, name)
-		assert.True(t, IsKind(err, c.kind), "%s: %v", name, err)
+		assert.True(t, upstream.IsKind(err, c.kind), "%s: %v", name, err)
 		assert.NotContains(t, err.Error(), "hunter2")
 		f.on("GET kv/data/x", nil)
 		_, err = s.ReadKV(t.Context(), secretX, 0, 0)
@@ -148,7 +149,7 @@ func TestWhatIsVaultsOwnIsNotRead(t *testing.T) {
 	} {
 		_, err := s.ReadKV(t.Context(), vaultkv.Read{Base: path}, 0, 0)
 		require.ErrorContains(t, err, says)
-		assert.True(t, IsKind(err, Invalid))
+		assert.True(t, upstream.IsKind(err, upstream.Invalid))
 	}
 }
 

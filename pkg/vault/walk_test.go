@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -102,7 +103,7 @@ func TestOneWhoDoesNotWaitLetsOthersGoOn(t *testing.T) {
 	end()
 	err = <-errs[1]
 	require.ErrorContains(t, err, "reading kv/x at "+f.URL+": it was not waited for", "it waits for another one, and no longer than it wants")
-	assert.True(t, IsKind(err, Unavailable))
+	assert.True(t, upstream.IsKind(err, upstream.Unavailable))
 
 	go read(t.Context(), errs[2])
 	f.on("GET kv/data/x", nil)

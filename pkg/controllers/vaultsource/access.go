@@ -10,6 +10,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -178,7 +179,7 @@ func (a *access) authOf(c *v1alpha1.VaultConnection) vault.Auth {
 // again after retry.
 func problemOf(err error, retry time.Duration) error {
 	var known *source.Problem
-	var answer *vault.Error
+	var answer *upstream.Error
 	var api apierrors.APIStatus
 	switch {
 	case err == nil, errors.As(err, &known), errors.Is(err, context.Canceled):
@@ -186,11 +187,11 @@ func problemOf(err error, retry time.Duration) error {
 	case errors.As(err, &answer):
 		p := &source.Problem{Message: err.Error(), Retry: retry}
 		switch answer.Kind {
-		case vault.Unavailable:
+		case upstream.Unavailable:
 			p.Reason, p.Heals = v1alpha1.ReasonUnavailable, true
-		case vault.Denied:
+		case upstream.Denied:
 			p.Reason = v1alpha1.ReasonDenied
-		case vault.Missing:
+		case upstream.Missing:
 			p.Reason = v1alpha1.ReasonPathMissing
 		default:
 			p.Reason = v1alpha1.ReasonRefused

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"github.com/sirupsen/logrus"
@@ -110,7 +111,7 @@ func (f dynamic) renew(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, se
 	}
 	renewed, err := session.RenewLease(ctx, state.Lease, given)
 	switch {
-	case vault.IsKind(err, vault.Missing), vault.IsKind(err, vault.Invalid):
+	case upstream.IsKind(err, upstream.Missing), upstream.IsKind(err, upstream.Invalid):
 		return content, false, nil // it has ended, or cannot be renewed
 	case err != nil:
 		return content, false, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"github.com/stretchr/testify/assert"
@@ -201,10 +202,10 @@ func TestWhatIsSaidOfErrors(t *testing.T) {
 		heals bool
 		retry time.Duration
 	}{
-		"no answer":         {&vault.Error{Kind: vault.Unavailable}, v1alpha1.ReasonUnavailable, true, time.Hour},
-		"a denial":          {&vault.Error{Kind: vault.Denied}, v1alpha1.ReasonDenied, false, time.Hour},
-		"nothing there":     {&vault.Error{Kind: vault.Missing}, v1alpha1.ReasonPathMissing, false, time.Hour},
-		"a wrong request":   {&vault.Error{Kind: vault.Invalid}, v1alpha1.ReasonRefused, false, time.Hour},
+		"no answer":         {&upstream.Error{Kind: upstream.Unavailable}, v1alpha1.ReasonUnavailable, true, time.Hour},
+		"a denial":          {&upstream.Error{Kind: upstream.Denied}, v1alpha1.ReasonDenied, false, time.Hour},
+		"nothing there":     {&upstream.Error{Kind: upstream.Missing}, v1alpha1.ReasonPathMissing, false, time.Hour},
+		"a wrong request":   {&upstream.Error{Kind: upstream.Invalid}, v1alpha1.ReasonRefused, false, time.Hour},
 		"no credentials":    {errors.New("Secret team/x does not exist"), v1alpha1.ReasonCredentialsMissing, false, time.Minute},
 		"what was said yet": {&source.Problem{Reason: v1alpha1.ReasonInvalidSpec}, v1alpha1.ReasonInvalidSpec, false, 0},
 	} {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
@@ -318,7 +319,7 @@ func (f pki) revoke(ctx context.Context, s *v1alpha1.VaultPKISecret, serials ...
 	for _, serial := range serials {
 		_, err := server.Request(ctx, http.MethodPost, join(mountOf(s), "revoke"), map[string]any{"serial_number": serial})
 		switch {
-		case vault.IsKind(err, vault.Invalid), vault.IsKind(err, vault.Missing):
+		case upstream.IsKind(err, upstream.Invalid), upstream.IsKind(err, upstream.Missing):
 			log.WithField("serial", serial).Warn("the certificate cannot be revoked: Vault does not know it, or no longer; a role with no_store keeps none")
 		case err != nil:
 			return problemOf(err, defaultPeriod)

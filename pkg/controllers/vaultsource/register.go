@@ -13,6 +13,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
@@ -174,7 +175,7 @@ func (s *Sources) replaced(session string) {
 
 func (s *Sources) requested(address string, err error) {
 	status := strconv.Itoa(http.StatusOK)
-	var answer *vault.Error
+	var answer *upstream.Error
 	if errors.As(err, &answer) {
 		status = "none"
 		if answer.Status != 0 {
@@ -182,7 +183,7 @@ func (s *Sources) requested(address string, err error) {
 		}
 	}
 	s.requests.WithLabelValues(address, status).Inc()
-	if vault.IsKind(err, vault.Unavailable) {
+	if upstream.IsKind(err, upstream.Unavailable) {
 		s.down.Store(address, true)
 	} else if _, was := s.down.LoadAndDelete(address); was {
 		s.retry()

@@ -1,4 +1,4 @@
-package vault
+package upstream
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 	"syscall"
 )
 
-// maxReason bounds what is taken of Vault's own words.
+// maxReason bounds what is taken of the words of others.
 const maxReason = 200
 
 // ends are the two ends of a connection, as in "read tcp 10.0.0.1:50312->10.0.0.2:8200: ".
 var ends = regexp.MustCompile(`\S+->\S+:?\s*`)
 
-// reasonOf says in our own words why there was no answer. It ends up in conditions: while the cause stays the same, so does
+// ReasonOf says in our own words why there was no answer. It ends up in conditions: while the cause stays the same, so does
 // the text. The words of the library have the whole URL, ports of this side, and the time.
-func reasonOf(ctx context.Context, err error) string {
+func ReasonOf(ctx context.Context, err error) string {
 	var timeout net.Error
 	var name *net.DNSError
 	var errno syscall.Errno
@@ -48,10 +48,11 @@ func reasonOf(ctx context.Context, err error) string {
 	case errors.As(err, &failed):
 		err = failed.Err
 	}
-	return shorten(ends.ReplaceAllString(err.Error(), ""))
+	return Shorten(ends.ReplaceAllString(err.Error(), ""))
 }
 
-func shorten(text string) string {
+// Shorten bounds words of others that end up in a condition.
+func Shorten(text string) string {
 	if len(text) > maxReason {
 		return strings.ToValidUTF8(text[:maxReason], "") + "…"
 	}

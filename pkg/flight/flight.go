@@ -1,12 +1,13 @@
-package vault
+// Package flight does for all who want the same at the same time what one of them does.
+package flight
 
 import (
 	"context"
 	"sync"
 )
 
-// flights do for all who want the same at the same time what one of them does.
-type flights[T any] struct {
+// Group tells by a key what is the same. The zero value is ready.
+type Group[T any] struct {
 	mu    sync.Mutex
 	under map[string]*flight[T]
 }
@@ -20,16 +21,16 @@ type flight[T any] struct {
 	left bool
 }
 
-// do waits for whoever does the same already, or does it. Each waits no longer than its own context: when that of the one
+// Do waits for whoever does the same already, or does it. Each waits no longer than its own context: when that of the one
 // who does it ends, another one does it anew. The error of one who has not waited is that of its context.
-func (f *flights[T]) do(ctx context.Context, key string, do func() (T, error)) (T, error) {
+func (g *Group[T]) Do(ctx context.Context, key string, do func() (T, error)) (T, error) {
 	for {
-		f.mu.Lock()
-		other := f.under[key]
+		g.mu.Lock()
+		other := g.under[key]
 		if other == nil {
-			return f.fly(ctx, key, do)
+			return g.fly(ctx, key, do)
 		}
-		f.mu.Unlock()
+		g.mu.Unlock()
 		select {
 		case <-other.done:
 			if !other.left {
@@ -43,17 +44,17 @@ func (f *flights[T]) do(ctx context.Context, key string, do func() (T, error)) (
 }
 
 // fly does it. The lock is held, and is given away.
-func (f *flights[T]) fly(ctx context.Context, key string, do func() (T, error)) (T, error) {
+func (g *Group[T]) fly(ctx context.Context, key string, do func() (T, error)) (T, error) {
 	mine := &flight[T]{done: make(chan struct{}), left: true}
-	if f.under == nil {
-		f.under = map[string]*flight[T]{}
+	if g.under == nil {
+		g.under = map[string]*flight[T]{}
 	}
-	f.under[key] = mine
-	f.mu.Unlock()
+	g.under[key] = mine
+	g.mu.Unlock()
 	defer func() {
-		f.mu.Lock()
-		delete(f.under, key)
-		f.mu.Unlock()
+		g.mu.Lock()
+		delete(g.under, key)
+		g.mu.Unlock()
 		close(mine.done)
 	}()
 	mine.out, mine.err = do()
