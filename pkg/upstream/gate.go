@@ -24,7 +24,9 @@ const paced = 0.9
 var errUntold = errors.New("nothing is known about the server")
 
 // NewLimit makes a rate limit that no second exceeds.
-func NewLimit(perSecond float64) *rate.Limiter { return rate.NewLimiter(rate.Limit(paced*perSecond), 1) }
+func NewLimit(perSecond float64) *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(paced*perSecond), 1)
+}
 
 // Gate lets requests to one server through: at a rate, and not while the server fails.
 type Gate struct {
