@@ -472,7 +472,12 @@ func (s *storm) place(t *testing.T) {
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	for i := range stormClusters {
-		require.NoError(t, s.cluster(ctx, newMutator(s.seed, -1-i), stormName("c", i)))
+		// What is made by chance can be refused: then the next attempt makes something else.
+		attempt := 0
+		eventually(t, func(ctx context.Context) error {
+			attempt++
+			return s.cluster(ctx, newMutator(s.seed, -i-stormClusters*attempt), stormName("c", i))
+		})
 	}
 	for name, selector := range map[string]fields{"all": {}, "some": {"matchLabels": fields{"env": "a"}}} {
 		_, err := s.create(ctx, "clustergroups", stormWorkspace, fields{
