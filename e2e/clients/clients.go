@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
@@ -172,4 +173,13 @@ func Until(ctx context.Context, limit time.Duration, condition func(context.Cont
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// FreeAddress is one on loopback that nobody listens on now.
+func FreeAddress(ctx context.Context) (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("looking for a free port: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
 }

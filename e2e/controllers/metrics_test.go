@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/bundle"
@@ -87,10 +87,9 @@ func TestMetrics(t *testing.T) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := clients.FreeAddress(t.Context())
 	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 // sourcesWithoutVault makes VaultSecrets whose Vault does not answer, as many as make the circuit breaker open. One has

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
 	labvault "github.com/fleet-handshake/fleet-handshake/e2e/lab/vault"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/hashicorp/vault/api"
@@ -286,10 +286,9 @@ func busiest(requests []labvault.Request) int {
 // freeAddress is one that the operator can serve its metrics at.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := clients.FreeAddress(t.Context())
 	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 // metric gives the samples of a metric whose line has all of these words, by their labels.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -92,10 +91,8 @@ func assertMetricsSealed(t *testing.T, address, text string) {
 }
 
 func TestNoSecretByteOutsideKindSecret(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := clients.FreeAddress(t.Context())
 	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
 	startOperator(t, func(o *operator.Options) { o.ListenAddress = address })
 	ctx := context.Background()
 	const first, second = marker + " before the rotation", marker + " after the rotation"

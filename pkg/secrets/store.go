@@ -190,8 +190,11 @@ func (s *Store) NeverSend(namespace, name string) bool {
 	return err == nil && ok && isObject && bundle.NeverSend(m)
 }
 
-// VersionOf is the Version of a Secret that was read or written.
+// VersionOf is the Version of a Secret that was read or written; empty for nil.
 func VersionOf(secret *corev1.Secret) string {
+	if secret == nil {
+		return ""
+	}
 	return version(secret)
 }
 

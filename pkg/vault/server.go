@@ -2,10 +2,8 @@ package vault
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"sync"
@@ -51,14 +49,12 @@ func (c Connection) withDefaults() Connection {
 
 // key is different for connections that are. It has no slash.
 func (c Connection) key() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q", []any{c.Address, c.Namespace, c.CA, c.ServerName, c.Timeout, c.RequestsPerSecond}))
-	return hex.EncodeToString(sum[:])
+	return id(c.Address, c.Namespace, c.CA, c.ServerName, c.Timeout, c.RequestsPerSecond)
 }
 
 // idOf is the same for the same identity at the same server, however it is reached.
 func (c Connection) idOf(auth Auth) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q", []string{c.Address, c.Namespace, auth.ID()}))
-	return hex.EncodeToString(sum[:])[:idLength]
+	return id(c.Address, c.Namespace, auth.ID())[:idLength]
 }
 
 // server is one Vault.

@@ -1,9 +1,7 @@
 package handshake
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"time"
 
@@ -13,9 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// metrics are counted as things happen. What can be read off the handshakes is collected when it is asked for, so it
+// counters are counted as things happen. What can be read off the handshakes is collected when it is asked for, so it
 // goes with its handshake.
-type metrics struct {
+type counters struct {
 	propagation prometheus.Histogram
 	writes      *prometheus.CounterVec
 	reads       *prometheus.CounterVec
@@ -37,8 +35,8 @@ const (
 	failure       = "error"
 )
 
-func newMetrics() metrics {
-	m := metrics{
+func newCounters() counters {
+	m := counters{
 		propagation: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "fleet_handshake_propagation_seconds", Help: "Time from when a new revision of a Secret was first sent until every cluster has it.",
 			Buckets: []float64{0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600},
@@ -63,7 +61,7 @@ func newMetrics() metrics {
 	return m
 }
 
-func (m metrics) wrote(err error) {
+func (m counters) wrote(err error) {
 	result := failure
 	switch {
 	case err == nil:
@@ -85,7 +83,7 @@ func patchDoesNotFit(err error) bool {
 	return details == nil || details.Kind == ""
 }
 
-func (m metrics) read(err error) {
+func (m counters) read(err error) {
 	result := failure
 	switch {
 	case err == nil:
@@ -94,23 +92,6 @@ func (m metrics) read(err error) {
 		result = missingSecret
 	}
 	m.reads.WithLabelValues(result).Inc()
-}
-
-func (h *handler) exposeMetrics(registry prometheus.Registerer) error {
-	all := []prometheus.Collector{h.metrics.propagation, h.metrics.writes, h.metrics.reads, h.metrics.errors, collector{h}}
-	var errs []error
-	for _, c := range all {
-		errs = append(errs, registry.Register(c))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("registering the metrics: %w", err)
-	}
-	context.AfterFunc(h.ctx, func() {
-		for _, c := range all {
-			registry.Unregister(c)
-		}
-	})
-	return nil
 }
 
 // collector reads the handshakes as they looked last. What a memo points to is replaced, never changed.

@@ -12,6 +12,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/event"
 	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io/v1alpha1"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/metrics"
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
 	"github.com/fleet-handshake/fleet-handshake/pkg/workspace"
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,7 +66,7 @@ type Limits struct {
 type handler struct {
 	Config
 	ctx      context.Context
-	metrics  metrics
+	metrics  counters
 	recorder *event.Recorder
 
 	mu    sync.Mutex
@@ -75,8 +76,8 @@ type handler struct {
 // Register adds the handlers, indexes, triggers and metrics. Call it before the informers start. The metrics are taken
 // out of registry when ctx ends.
 func Register(ctx context.Context, cfg Config, registry prometheus.Registerer) error {
-	h := &handler{Config: cfg, ctx: ctx, memos: map[types.NamespacedName]memo{}, metrics: newMetrics(), recorder: event.NewRecorder(cfg.Events)}
-	if err := h.exposeMetrics(registry); err != nil {
+	h := &handler{Config: cfg, ctx: ctx, memos: map[types.NamespacedName]memo{}, metrics: newCounters(), recorder: event.NewRecorder(cfg.Events)}
+	if err := metrics.Expose(ctx, registry, h.metrics.propagation, h.metrics.writes, h.metrics.reads, h.metrics.errors, collector{h}); err != nil {
 		return err
 	}
 	h.addIndexers()

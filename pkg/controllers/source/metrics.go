@@ -3,17 +3,17 @@ package source
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/metrics"
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// metrics are counted as things happen. What can be read off the sources is collected when it is asked for, so it goes
+// counters are counted as things happen. What can be read off the sources is collected when it is asked for, so it goes
 // with its source.
-type metrics struct {
+type counters struct {
 	fetches  *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	errors   prometheus.Counter
@@ -27,8 +27,8 @@ var (
 // success is the result of a fetch that has worked; otherwise it is the reason of the condition.
 const success = "success"
 
-func newMetrics() metrics {
-	return metrics{
+func newCounters() counters {
+	return counters{
 		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleet_handshake_source_fetches_total", Help: "Fetches by kind and result: success, or the reason of the condition Fetched.",
 		}, []string{"kind", "result"}),
@@ -42,7 +42,7 @@ func newMetrics() metrics {
 	}
 }
 
-func (m metrics) fetched(kind string, err error, took time.Duration) {
+func (m counters) fetched(kind string, err error, took time.Duration) {
 	result := success
 	var problem *Problem
 	switch {
@@ -61,13 +61,7 @@ func (c *Controller) exposeMetrics(ctx context.Context, registry prometheus.Regi
 		c.metrics.fetches.WithLabelValues(kind, success)
 		c.metrics.fetches.WithLabelValues(kind, v1alpha1.ReasonUnavailable)
 	}
-	for _, collector := range []prometheus.Collector{c.metrics.fetches, c.metrics.duration, c.metrics.errors, c} {
-		if err := registry.Register(collector); err != nil {
-			return fmt.Errorf("registering metrics: %w", err)
-		}
-		context.AfterFunc(ctx, func() { registry.Unregister(collector) })
-	}
-	return nil
+	return metrics.Expose(ctx, registry, c.metrics.fetches, c.metrics.duration, c.metrics.errors, c)
 }
 
 // Describe implements prometheus.Collector.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -68,7 +67,7 @@ type Controller struct {
 	Config
 	kinds   map[string]Kind
 	queue   workqueue.TypedDelayingInterface[key]
-	metrics metrics
+	metrics counters
 
 	mu    sync.Mutex
 	memos map[key]memo
@@ -104,7 +103,7 @@ type memo struct {
 
 // New makes a Controller. Call it before the informers start. The metrics are taken out of registry when ctx ends.
 func New(ctx context.Context, cfg Config, registry prometheus.Registerer, kinds ...Kind) (*Controller, error) {
-	c := &Controller{Config: cfg, kinds: map[string]Kind{}, metrics: newMetrics(), memos: map[key]memo{}, targets: map[string]map[key]bool{}}
+	c := &Controller{Config: cfg, kinds: map[string]Kind{}, metrics: newCounters(), memos: map[key]memo{}, targets: map[string]map[key]bool{}}
 	c.queue = newQueue(c.urgent)
 	for _, kind := range kinds {
 		c.kinds[kind.name] = kind
@@ -324,7 +323,7 @@ func (c *Controller) urgent(k key) bool {
 		status.ObservedGeneration != src.GetGeneration() || m.version != "" && c.Secrets.Version(k.namespace, targetName(src)) != m.version
 }
 
-// keysOf are all sources, sorted.
+// all are the sources by their kind.
 func (c *Controller) all() map[string][]v1alpha1.Source {
 	out := map[string][]v1alpha1.Source{}
 	for name, kind := range c.kinds {
@@ -332,7 +331,7 @@ func (c *Controller) all() map[string][]v1alpha1.Source {
 		if err != nil {
 			continue
 		}
-		out[name] = slices.Clip(sources)
+		out[name] = sources
 	}
 	return out
 }

@@ -10,14 +10,6 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// VersionOf is different whenever a Secret is; empty for nil.
-func VersionOf(secret *corev1.Secret) string {
-	if secret == nil {
-		return ""
-	}
-	return string(secret.UID) + "/" + secret.ResourceVersion
-}
-
 // read reads the Secret of a source; nil when there is none.
 func (c *Controller) read(ctx context.Context, src v1alpha1.Source) (*corev1.Secret, error) {
 	live, err := c.Secrets.Get(ctx, src.GetNamespace(), targetName(src))

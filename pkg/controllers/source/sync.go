@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
 	"github.com/sirupsen/logrus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -98,7 +99,7 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 	if err != nil {
 		return c.forbidden(ctx, k, src, err)
 	}
-	version := VersionOf(live)
+	version := secrets.VersionOf(live)
 	if problem := claim(live, k.kind, src, c.alive(k.namespace)); problem != nil {
 		c.remember(k, src, func(m *memo) { m.asked, m.woken, m.version, m.next = asked(src), false, version, time.Time{} })
 		return c.report(ctx, k, src, outcome{problem: problem})
@@ -153,7 +154,7 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 			// What is fetched then may fit.
 			problem.Retry = max(content.Next.Sub(c.Clock.Now()), time.Second)
 		}
-		c.remember(k, src, func(m *memo) { m.version = VersionOf(live) })
+		c.remember(k, src, func(m *memo) { m.version = secrets.VersionOf(live) })
 		return c.unwritten(ctx, k, src, content, problem)
 	}
 	if content.Same {
@@ -205,7 +206,7 @@ func (c *Controller) write(ctx context.Context, k key, src v1alpha1.Source, live
 		}
 	}
 	c.remember(k, src, func(m *memo) {
-		m.asked, m.next, m.version, m.failures, m.resumed = asked(src), content.Next, VersionOf(written), 0, true
+		m.asked, m.next, m.version, m.failures, m.resumed = asked(src), content.Next, secrets.VersionOf(written), 0, true
 	})
 	return c.report(ctx, k, src, o)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/event"
+	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -116,7 +117,7 @@ func newWorld(t *testing.T) *world {
 // restart forgets all that is only remembered.
 func (w *world) restart() {
 	c := &Controller{Config: Config{Secrets: w, Writer: w.core.CoreV1(), Events: event.NewRecorder(w.core.CoreV1()), Workers: 1, Clock: w.clock},
-		metrics: newMetrics(), memos: map[key]memo{}, targets: map[string]map[key]bool{}}
+		metrics: newCounters(), memos: map[key]memo{}, targets: map[string]map[key]bool{}}
 	c.queue = newQueue(c.urgent)
 	c.kinds = map[string]Kind{kindName: {
 		name: kindName, fetcher: w.fetcher,
@@ -183,7 +184,7 @@ func (w *world) Version(_, name string) string {
 	if err != nil {
 		return ""
 	}
-	return VersionOf(secret)
+	return secrets.VersionOf(secret)
 }
 
 func (w *world) Get(ctx context.Context, namespace, name string) (*corev1.Secret, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,7 +72,7 @@ func (f dynamic) Fetch(ctx context.Context, src v1alpha1.Source, want source.Wan
 		return source.Content{}, problemOf(err, retry)
 	}
 	if !vds.Spec.StaticCredentials {
-		f.attach(vds.Namespace, vds.Name, server.Session)
+		f.attach(f.holder(vds), server.Session)
 	}
 	state := whole[leaseState](want.State)
 	if want.Intact && !want.Fresh && state.Lease != "" && state.Request == f.request(vds, server.Session) {
@@ -86,8 +87,7 @@ func (f dynamic) Fetch(ctx context.Context, src v1alpha1.Source, want source.Wan
 
 // renew keeps the credential as long as its lease can be renewed. false wants a new one.
 func (f dynamic) renew(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, session *vault.Session, raw json.RawMessage, state leaseState) (source.Content, bool, error) {
-	holder, err := session.Holder(ctx)
-	if err != nil || holder != state.Holder {
+	if held, err := f.holds(ctx, f.holder(vds), session, state.Holder); err != nil || !held {
 		return source.Content{}, false, err
 	}
 	now := f.clock.Now()
@@ -118,10 +118,16 @@ func (f dynamic) renew(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, se
 	case renewed.Duration < given*9/10:
 		return content, false, nil // its greatest age is near
 	}
-	lease = v1alpha1.Lease{Duration: metav1.Duration{Duration: renewed.Duration}, ExpiresAt: metav1.NewTime(now.Add(renewed.Duration).Truncate(time.Second)), Renewable: renewed.Renewable}
-	content.Next, content.StaleAt = now.Add(horizon(renewed.Duration, percentOf(vds), luckOf(state.Lease))), now.Add(renewed.Duration)
-	content.Report = reportLease(lease)
+	leased(&content, vds, state.Lease, renewed, now)
 	return content, true, nil
+}
+
+// leased says of content how long it lives from now on.
+func leased(content *source.Content, vds *v1alpha1.VaultDynamicSecret, id string, lease vault.Lease, now time.Time) {
+	content.Next, content.StaleAt = now.Add(horizon(lease.Duration, percentOf(vds), luckOf(id))), now.Add(lease.Duration)
+	content.Report = reportLease(v1alpha1.Lease{
+		Duration: metav1.Duration{Duration: lease.Duration}, ExpiresAt: metav1.NewTime(content.StaleAt.Truncate(time.Second)), Renewable: lease.Renewable,
+	})
 }
 
 func percentOf(vds *v1alpha1.VaultDynamicSecret) int32 {
@@ -175,8 +181,7 @@ func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, ses
 		delete(content.Keys, "ttl")
 	case answer.Lease.ID != "" && life > 0:
 		state.Lease, state.Holder, state.Seconds = answer.Lease.ID, answer.Lease.Holder, int64(life.Seconds())
-		content.Next, content.StaleAt = now.Add(horizon(life, percentOf(vds), luckOf(state.Lease))), now.Add(life)
-		content.Report = reportLease(v1alpha1.Lease{Duration: metav1.Duration{Duration: life}, ExpiresAt: metav1.NewTime(now.Add(life).Truncate(time.Second)), Renewable: answer.Lease.Renewable})
+		leased(&content, vds, state.Lease, answer.Lease, now)
 	case vds.Spec.ReconcilePeriod != nil:
 		content.Next = now.Add(between(vds.Spec.ReconcilePeriod.Duration, nextFrom, nextTo))
 		content.StaleAt = now.Add(staleAfter * vds.Spec.ReconcilePeriod.Duration)
@@ -190,7 +195,7 @@ func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, ses
 func secondsOf(value any) (time.Duration, error) {
 	number, ok := value.(json.Number)
 	if !ok {
-		return 0, fmt.Errorf("no number")
+		return 0, errors.New("no number")
 	}
 	seconds, err := number.Int64()
 	return time.Duration(seconds) * time.Second, err
@@ -214,9 +219,8 @@ func (f dynamic) Resume(ctx context.Context, src v1alpha1.Source, state func() (
 	if err != nil {
 		return false
 	}
-	f.attach(vds.Namespace, vds.Name, server.Session)
-	holder, err := server.Holder(ctx)
-	return err == nil && holder == lease.Holder && lease.Request == f.request(vds, server.Session)
+	held, _ := f.holds(ctx, f.holder(vds), server.Session, lease.Holder)
+	return held && lease.Request == f.request(vds, server.Session)
 }
 
 // Discard revokes the lease of a credential that nobody can have used.
@@ -260,4 +264,8 @@ func (f dynamic) Release(ctx context.Context, src v1alpha1.Source, state json.Ra
 }
 
 // Forget lets the token go that the lease hung on.
-func (f dynamic) Forget(namespace, name string) { f.detach(namespace, name) }
+func (f dynamic) Forget(namespace, name string) { f.detach(holder{dynamicKind, namespace, name}) }
+
+func (f dynamic) holder(vds *v1alpha1.VaultDynamicSecret) holder {
+	return holder{dynamicKind, vds.Namespace, vds.Name}
+}

@@ -1,6 +1,7 @@
 package vaultsource
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,40 +12,49 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // holders knows which sources have something that hangs on the token of a session.
 type holders struct {
 	mu       sync.Mutex
-	sessions map[types.NamespacedName]*vault.Session
+	sessions map[holder]*vault.Session
 }
 
+// holder is such a source.
+type holder struct{ kind, namespace, name string }
+
 // attach keeps the token of a session for a source.
-func (h *holders) attach(namespace, name string, session *vault.Session) {
+func (h *holders) attach(source holder, session *vault.Session) {
 	session.Keep()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.sessions == nil {
-		h.sessions = map[types.NamespacedName]*vault.Session{}
+		h.sessions = map[holder]*vault.Session{}
 	}
-	h.sessions[types.NamespacedName{Namespace: namespace, Name: name}] = session
+	h.sessions[source] = session
 }
 
-func (h *holders) detach(namespace, name string) {
+// holds keeps the token of a session for a source, and says whether it is the one with the accessor.
+func (h *holders) holds(ctx context.Context, source holder, session *vault.Session, accessor string) (bool, error) {
+	h.attach(source, session)
+	now, err := session.Holder(ctx)
+	return err == nil && now == accessor, err
+}
+
+func (h *holders) detach(source holder) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.sessions, types.NamespacedName{Namespace: namespace, Name: name})
+	delete(h.sessions, source)
 }
 
 // sourcesOf are the sources that a session holds something for.
-func (h *holders) sourcesOf(session string) []types.NamespacedName {
+func (h *holders) sourcesOf(session string) []holder {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var out []types.NamespacedName
-	for name, s := range h.sessions {
+	var out []holder
+	for source, s := range h.sessions {
 		if s.ID() == session {
-			out = append(out, name)
+			out = append(out, source)
 		}
 	}
 	return out

@@ -95,9 +95,7 @@ func (f pki) good(ctx context.Context, s *v1alpha1.VaultPKISecret, session *vaul
 	if state.Holder == "" {
 		return true, nil
 	}
-	f.attach(s.Namespace, s.Name, session)
-	holder, err := session.Holder(ctx)
-	return holder == state.Holder, err
+	return f.holds(ctx, f.holder(s), session, state.Holder)
 }
 
 // offsetOf is how long before its end the certificate is replaced.
@@ -159,7 +157,7 @@ func (f pki) issue(ctx context.Context, s *v1alpha1.VaultPKISecret, server reach
 	state := certificateState{Request: f.request(s, server.connection), Serial: text(answer.Data["serial_number"]), NotBefore: certificate.NotBefore, NotAfter: certificate.NotAfter}
 	if answer.Lease.ID != "" {
 		// Vault revokes the certificate when the token ends.
-		f.attach(s.Namespace, s.Name, server.Session)
+		f.attach(f.holder(s), server.Session)
 		state.Holder = answer.Lease.Holder
 	}
 	content := source.Content{Type: corev1.SecretTypeTLS, Data: data, Keys: map[string]source.Origin{}, FetchedAt: f.clock.Now(), StaleAt: certificate.NotAfter, Report: reportCertificate(state)}
@@ -271,17 +269,16 @@ func (f pki) Resume(ctx context.Context, src v1alpha1.Source, state func() (json
 	if err != nil {
 		return false
 	}
-	holder := whole[certificateState](raw).Holder
-	if holder == "" {
+	accessor := whole[certificateState](raw).Holder
+	if accessor == "" {
 		return true
 	}
 	server, err := f.of(ctx, s.Namespace, s.Spec.VaultAccess)
 	if err != nil {
 		return false
 	}
-	f.attach(s.Namespace, s.Name, server.Session)
-	now, err := server.Holder(ctx)
-	return err == nil && now == holder
+	held, _ := f.holds(ctx, f.holder(s), server.Session, accessor)
+	return held
 }
 
 // Discard revokes a certificate that nobody has seen. The one that it was to replace stays.
@@ -346,4 +343,6 @@ func (f pki) Release(ctx context.Context, src v1alpha1.Source, state json.RawMes
 }
 
 // Forget lets the token go that a certificate hung on.
-func (f pki) Forget(namespace, name string) { f.detach(namespace, name) }
+func (f pki) Forget(namespace, name string) { f.detach(holder{pkiKind, namespace, name}) }
+
+func (f pki) holder(s *v1alpha1.VaultPKISecret) holder { return holder{pkiKind, s.Namespace, s.Name} }

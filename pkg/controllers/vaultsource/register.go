@@ -13,6 +13,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/metrics"
 	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,6 +52,7 @@ type Config struct {
 type Sources struct {
 	Config
 	pool     *vault.Pool
+	holders  *holders
 	dynamic  dynamic
 	pki      pki
 	requests *prometheus.CounterVec
@@ -62,7 +64,7 @@ type Sources struct {
 
 // New makes Sources. The error says what is wrong with the defaults.
 func New(cfg Config) (*Sources, error) {
-	s := &Sources{Config: cfg, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+	s := &Sources{Config: cfg, holders: &holders{}, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "fleet_handshake_vault_requests_total", Help: "Requests to Vault by address and status; the status is none when there was no answer.",
 	}, []string{"address", "status"})}
 	var ca []byte
@@ -75,7 +77,7 @@ func New(cfg Config) (*Sources, error) {
 	real := clock.RealClock{}
 	s.pool = vault.NewPool(real, vault.Options{Keeper: keeper{cfg.Core.Secrets(cfg.Namespace)}, Replaced: s.replaced, Requested: s.requested})
 	shared := &access{connections: cfg.Controllers.VaultConnection().Cache().Get, core: cfg.Core, pool: s.pool, defaults: cfg.Defaults, ca: ca}
-	s.dynamic, s.pki = dynamic{shared, &holders{}, real}, pki{shared, &holders{}, real}
+	s.dynamic, s.pki = dynamic{shared, s.holders, real}, pki{shared, s.holders, real}
 	return s, nil
 }
 
@@ -89,8 +91,8 @@ func (s *Sources) Kinds() []source.Kind {
 	}
 }
 
-// Register adds indexes, triggers and metrics. Call it before the informers start. wake wants a fetch of a source, and retry one of
-// all that a server did not answer for.
+// Register adds indexes, triggers and metrics. Call it before the informers start. wake wants a fetch of a source,
+// and retry one of all that a server did not answer for.
 func (s *Sources) Register(ctx context.Context, registry prometheus.Registerer, wake func(kind, namespace, name string), retry func()) error {
 	s.wake, s.retry = wake, retry
 	c := s.Controllers
@@ -121,13 +123,7 @@ func (s *Sources) Register(ctx context.Context, registry prometheus.Registerer, 
 	if err != nil {
 		return fmt.Errorf("watching VaultConnections: %w", err)
 	}
-	for _, collector := range []prometheus.Collector{s.requests, openServers{s.pool}} {
-		if err := registry.Register(collector); err != nil {
-			return fmt.Errorf("registering the metrics: %w", err)
-		}
-		context.AfterFunc(ctx, func() { registry.Unregister(collector) })
-	}
-	return nil
+	return metrics.Expose(ctx, registry, s.requests, openServers{s.pool})
 }
 
 // connectionsOf is the VaultConnection of a source, as namespace/name.
@@ -165,11 +161,8 @@ func wakeBy[T metav1.Object](s *Sources, kind string, by func(index, key string)
 
 // replaced wakes the sources whose leases hung on a token that has been replaced.
 func (s *Sources) replaced(session string) {
-	for _, name := range s.dynamic.sourcesOf(session) {
-		s.wake(dynamicKind, name.Namespace, name.Name)
-	}
-	for _, name := range s.pki.sourcesOf(session) {
-		s.wake(pkiKind, name.Namespace, name.Name)
+	for _, source := range s.holders.sourcesOf(session) {
+		s.wake(source.kind, source.namespace, source.name)
 	}
 }
 
@@ -200,8 +193,7 @@ func (s *Sources) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
-			s.dynamic.use()
-			s.pki.use()
+			s.holders.use()
 			if err := s.pool.Sweep(ctx, unusedFor); err != nil {
 				logrus.WithError(err).Warn("a token of Vault was not given back; it ends by itself")
 			}
