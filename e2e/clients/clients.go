@@ -30,6 +30,7 @@ type Hub struct {
 	VaultKV     Kind[v1alpha1.VaultSecret]
 	VaultLeases Kind[v1alpha1.VaultDynamicSecret]
 	VaultPKI    Kind[v1alpha1.VaultPKISecret]
+	VSecM       Kind[v1alpha1.VSecMSecret]
 	Bundles     Kind[fleet.Bundle]
 	Deployments Kind[fleet.BundleDeployment]
 	Clusters    Kind[fleet.Cluster]
@@ -53,6 +54,7 @@ func New(cfg *rest.Config) (*Hub, error) {
 		VaultKV:     kind[v1alpha1.VaultSecret](dyn, v1alpha1.SchemeGroupVersion, "VaultSecret", "vaultsecrets"),
 		VaultLeases: kind[v1alpha1.VaultDynamicSecret](dyn, v1alpha1.SchemeGroupVersion, "VaultDynamicSecret", "vaultdynamicsecrets"),
 		VaultPKI:    kind[v1alpha1.VaultPKISecret](dyn, v1alpha1.SchemeGroupVersion, "VaultPKISecret", "vaultpkisecrets"),
+		VSecM:       kind[v1alpha1.VSecMSecret](dyn, v1alpha1.SchemeGroupVersion, "VSecMSecret", "vsecmsecrets"),
 		Bundles:     kind[fleet.Bundle](dyn, fleet.SchemeGroupVersion, "Bundle", "bundles"),
 		Deployments: kind[fleet.BundleDeployment](dyn, fleet.SchemeGroupVersion, "BundleDeployment", "bundledeployments"),
 		Clusters:    kind[fleet.Cluster](dyn, fleet.SchemeGroupVersion, "Cluster", "clusters"),

@@ -291,7 +291,7 @@ func testAccess(t *testing.T) {
 		makes(t, hub.Connections, connection(shared, "for-other", other))
 		makes(t, hub.VaultKV, &v1alpha1.VaultSecret{ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "writes"}, Spec: connected(shared, "for-other")})
 		vs := tells(t, hub.VaultKV, other, "writes", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotAllowed)
-		assert.Contains(t, messageOf(vs, v1alpha1.ConditionReady), "bind the operator to ClusterRole fleet-handshake-sources in namespace other (value vault.namespaces of the chart)")
+		assert.Contains(t, messageOf(vs, v1alpha1.ConditionReady), "bind the operator to ClusterRole fleet-handshake-sources in namespace other (values vault.namespaces and vsecm.allow of the chart)")
 	})
 	t.Run("a deletion in a namespace without rights is not held up", func(t *testing.T) {
 		t.Parallel()

@@ -69,11 +69,11 @@ func misfits() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := used.Unneeded(nil, "sources.yaml")
+	found, err := used.Unneeded(nil, "sources.yaml", "vault.yaml")
 	if err != nil {
 		return nil, err
 	}
-	more, err := used.Unneeded(func(right string) bool { return strings.Contains(right, " vault") }, "operator.yaml")
+	more, err := used.Unneeded(func(right string) bool { return strings.Contains(right, " vault") || strings.Contains(right, " vsecm") }, "operator.yaml")
 	found = append(found, more...)
 	for _, e := range used.Refused {
 		if e.ObjectRef.Namespace != other {

@@ -38,12 +38,12 @@ import (
 )
 
 // The rights that are needed in all namespaces, in the operator's own and in Fleet's.
-// +kubebuilder:rbac:groups=fleethandshake.io,resources=fleethandshakes;secretgrants;vaultconnections;vaultsecrets;vaultdynamicsecrets;vaultpkisecrets,verbs=list;watch
-// +kubebuilder:rbac:groups=fleethandshake.io,resources=fleethandshakes/status;vaultsecrets/status;vaultdynamicsecrets/status;vaultpkisecrets/status,verbs=update
+// +kubebuilder:rbac:groups=fleethandshake.io,resources=fleethandshakes;secretgrants;vaultconnections;vaultsecrets;vaultdynamicsecrets;vaultpkisecrets;vsecmsecrets,verbs=list;watch
+// +kubebuilder:rbac:groups=fleethandshake.io,resources=fleethandshakes/status;vaultsecrets/status;vaultdynamicsecrets/status;vaultpkisecrets/status;vsecmsecrets/status,verbs=update
 // +kubebuilder:rbac:groups=fleet.cattle.io,resources=bundles;bundledeployments;clusters;clustergroups,verbs=list;watch
 // +kubebuilder:rbac:groups=fleet.cattle.io,resources=bundledeployments,verbs=patch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
-// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=bundles.fleet.cattle.io;bundledeployments.fleet.cattle.io;clusters.fleet.cattle.io;clustergroups.fleet.cattle.io;fleethandshakes.fleethandshake.io;secretgrants.fleethandshake.io;vaultconnections.fleethandshake.io;vaultsecrets.fleethandshake.io;vaultdynamicsecrets.fleethandshake.io;vaultpkisecrets.fleethandshake.io,verbs=get
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=bundles.fleet.cattle.io;bundledeployments.fleet.cattle.io;clusters.fleet.cattle.io;clustergroups.fleet.cattle.io;fleethandshakes.fleethandshake.io;secretgrants.fleethandshake.io;vaultconnections.fleethandshake.io;vaultsecrets.fleethandshake.io;vaultdynamicsecrets.fleethandshake.io;vaultpkisecrets.fleethandshake.io;vsecmsecrets.fleethandshake.io,verbs=get
 // +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,verbs=create
 // +kubebuilder:rbac:namespace=fleet-handshake-system,groups=coordination.k8s.io,resources=leases,resourceNames=fleet-handshake,verbs=get;update
 // +kubebuilder:rbac:namespace=fleet-handshake-system,groups="",resources=secrets,verbs=get;list;create;update;delete

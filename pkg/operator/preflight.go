@@ -32,7 +32,7 @@ func preflight(ctx context.Context, crds apiextensionsclient.CustomResourceDefin
 			return errors.New("Fleet is too old: its Bundles have no spec.valuesHash; upgrade Fleet to 0.12.1 or newer (0.11.13 has it too)") //nolint:staticcheck // Fleet is a name
 		}
 	}
-	for _, resource := range []string{"fleethandshakes", "secretgrants", "vaultconnections", "vaultsecrets", "vaultdynamicsecrets", "vaultpkisecrets"} {
+	for _, resource := range []string{"fleethandshakes", "secretgrants", "vaultconnections", "vaultsecrets", "vaultdynamicsecrets", "vaultpkisecrets", "vsecmsecrets"} {
 		if _, err := get(resource, v1alpha1.SchemeGroupVersion.Group); apierrors.IsNotFound(err) {
 			return fmt.Errorf("the CustomResourceDefinition %s.%s is missing: install the chart fleet-handshake-crd", resource, v1alpha1.SchemeGroupVersion.Group)
 		} else if err != nil {

@@ -21,6 +21,7 @@ func main() {
 		"Handshakes":  on("fleethandshakes", "fleethandshakes"),
 		"Grants":      on("secretgrants", "secretgrants"),
 		"Sources":     on("vaultsources", "vaultdynamicsecrets", "vaultpkisecrets", "vaultsecrets"),
+		"VSecM":       on("vsecmsecrets", "vsecmsecrets"),
 		"Connections": on("vaultconnections", "vaultconnections"),
 		// A variable of that policy, and what the Secret of its name is for.
 		"Reads": map[string]string{"login": "log in to Vault with it", "ca": "check the certificate of a server with it"},
@@ -75,6 +76,13 @@ the operator: nobody here knows its name, so that any may be meant. */}}
       variables.account != ''
       ? 'you may not create a token of ServiceAccount ' + object.metadata.namespace + '/' + variables.account + ', and so cannot log in to Vault with it; ask for the verb create on serviceaccounts/token with the name ' + variables.account + ' in namespace ' + object.metadata.namespace
       : 'you may not create a token of every ServiceAccount of namespace ' + object.metadata.namespace + ', and so cannot send that of the default one to a server; name one that you may in {{.}}, or ask for the verb create on serviceaccounts/token there'
+{{- end}}
+
+{{- /* Needs the variables secret and policy. */}}
+{{- define "overwrite"}}variables.policy == 'Fail'
+      || authorizer.group('').resource('secrets').namespace(object.metadata.namespace).name(variables.secret).check('update').allowed()
+    reason: Forbidden
+    messageExpression: "'you may not update Secret ' + object.metadata.namespace + '/' + variables.secret + ', and so cannot let it be overwritten; write conflictPolicy: Fail, or ask for the verb update on secrets/' + variables.secret + ' in namespace ' + object.metadata.namespace"
 {{- end -}}
 
 # Written by make generate.
@@ -131,17 +139,30 @@ the operator: nobody here knows its name, so that any may be meant. */}}
     expression: object.spec.?auth.?serviceAccountRef.?name.orValue('')
   - name: secret
     expression: "object.spec.?targetSecretName.orValue('') != '' ? object.spec.targetSecretName : object.metadata.name"
+  - name: policy
+    expression: object.spec.?conflictPolicy.orValue('Fail')
   validations:
   - expression: >-
       variables.account == '' && !has(object.spec.addr) && !(has(object.spec.connectionRef) && object.spec.?auth.?serviceAccountRef.hasValue())
       || {{template "token" "spec.auth.serviceAccountRef.name"}}
   - expression: >-
-      object.spec.?conflictPolicy.orValue('Fail') == 'Fail'
-      || authorizer.group('').resource('secrets').namespace(object.metadata.namespace).name(variables.secret).check('update').allowed()
-    reason: Forbidden
-    messageExpression: "'you may not update Secret ' + object.metadata.namespace + '/' + variables.secret + ', and so cannot let it be overwritten; write conflictPolicy: Fail, or ask for the verb update on secrets/' + variables.secret + ' in namespace ' + object.metadata.namespace"
+      {{template "overwrite"}}
 ---
 {{template "binding" .Sources}}
+---
+# Who lets a VSecMSecret overwrite a Secret must be able to update that. What it may read is up to the flag --vsecm-allow of
+# the operator.
+{{template "head" .VSecM}}
+  variables:
+  - name: secret
+    expression: "object.spec.?target.?name.orValue('') != '' ? object.spec.target.name : object.metadata.name"
+  - name: policy
+    expression: object.spec.?target.?conflictPolicy.orValue('Fail')
+  validations:
+  - expression: >-
+      {{template "overwrite"}}
+---
+{{template "binding" .VSecM}}
 ---
 # Who creates a VaultConnection, or changes its spec, must be able to get each Secret that it names, and, where it logs in
 # without one, to create tokens of the service account.

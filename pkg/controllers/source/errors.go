@@ -60,7 +60,7 @@ func (c *Controller) forbidden(ctx context.Context, k key, src v1alpha1.Source, 
 func (c *Controller) refusal(k key, err error) *Problem {
 	switch {
 	case apierrors.IsForbidden(err):
-		return &Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("the API server does not allow %s: bind the operator to ClusterRole fleet-handshake-sources in namespace %s (value vault.namespaces of the chart), or look for a quota or an admission policy", step(err), k.namespace)}
+		return &Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("the API server does not allow %s: bind the operator to ClusterRole fleet-handshake-sources in namespace %s (values vault.namespaces and vsecm.allow of the chart), or look for a quota or an admission policy", step(err), k.namespace)}
 	case apierrors.IsInvalid(err):
 		return &Problem{Reason: v1alpha1.ReasonWriteFailed, Message: fmt.Sprintf("the API server refuses %s because of %s: correct the spec; an immutable Secret has to be deleted", step(err), fieldsOf(err))}
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // The rights that are needed in each namespace with sources.
-// +kubebuilder:rbac:groups=fleethandshake.io,resources=vaultsecrets;vaultdynamicsecrets;vaultpkisecrets,verbs=patch
+// +kubebuilder:rbac:groups=fleethandshake.io,resources=vaultsecrets;vaultdynamicsecrets;vaultpkisecrets;vsecmsecrets,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
 

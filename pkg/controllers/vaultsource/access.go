@@ -18,8 +18,9 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
-// The rights that are needed in each namespace with sources or VaultConnections.
-// +kubebuilder:rbac:groups="",resources=secrets;configmaps,verbs=get
+// The rights that are needed in each namespace with sources that read Vault, or with VaultConnections, beside those of all
+// sources.
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get
 // +kubebuilder:rbac:groups="",resources=serviceaccounts/token,verbs=create
 
 // access finds out which Vault a source reads, and with which identity.
@@ -126,7 +127,7 @@ func (a *access) certificates(ctx context.Context, namespace string, from v1alph
 	case apierrors.IsNotFound(err):
 		return nil, missing("%s %s/%s with the CA of Vault does not exist: create it, or name another one in spec.ca of the VaultConnection", kind, namespace, ref.Name)
 	case apierrors.IsForbidden(err):
-		return nil, missing("the operator may not read %s %s/%s with the CA of Vault: bind it to ClusterRole fleet-handshake-sources there", kind, namespace, ref.Name)
+		return nil, missing("the operator may not read %s %s/%s with the CA of Vault: bind it to the ClusterRoles fleet-handshake-sources and fleet-handshake-vault there", kind, namespace, ref.Name)
 	case err != nil:
 		return nil, fmt.Errorf("reading the CA of Vault: %w", err)
 	case len(content) == 0:

@@ -1,7 +1,7 @@
 package v1alpha1
 
-// Condition types of the sources: VaultSecret, VaultDynamicSecret and VaultPKISecret. Beside them a source has Ready, and
-// Reconciling and Stalled while they are true.
+// Condition types of the sources: VaultSecret, VaultDynamicSecret, VaultPKISecret and VSecMSecret. Beside them a source has
+// Ready, and Reconciling and Stalled while they are true.
 const (
 	// ConditionFetched is true when the last request for what the Secret is to hold has worked.
 	ConditionFetched = "Fetched"
@@ -19,8 +19,14 @@ const (
 	ReasonUnavailable = "Unavailable"
 	// ReasonDenied: the server does not let the login in, or does not let it read there.
 	ReasonDenied = "Denied"
-	// ReasonPathMissing: there is nothing at a path.
+	// ReasonPathMissing: there is nothing at a path or ref.
 	ReasonPathMissing = "PathMissing"
+	// ReasonInvalidValue: what was fetched cannot be used as the spec says.
+	ReasonInvalidValue = "InvalidValue"
+	// ReasonNotYetValid: a secret may not be used before a date.
+	ReasonNotYetValid = "NotYetValid"
+	// ReasonExpired: a secret may not be used any more.
+	ReasonExpired = "Expired"
 	// ReasonRefused: the server refuses the request as it is.
 	ReasonRefused = "Refused"
 	// ReasonKeyCollision: two values would have the same key.
@@ -35,7 +41,7 @@ const (
 	ReasonCredentialsMissing = "CredentialsMissing"
 	// ReasonSecretConflict: a Secret of that name, or a key in it, is there that is not ours.
 	ReasonSecretConflict = "SecretConflict"
-	// ReasonNotAllowed: the operator may not write Secrets in this namespace.
+	// ReasonNotAllowed: the operator may not write Secrets in this namespace, or may not read for it what it asks for.
 	ReasonNotAllowed = "NotAllowed"
 	// ReasonStale: what the Secret holds is too old, or no longer valid.
 	ReasonStale = "Stale"

@@ -46,6 +46,23 @@ func NewSecretGrant(namespace, name string, obj SecretGrant) *SecretGrant {
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
+// VSecMSecretList is a list of VSecMSecret resources
+type VSecMSecretList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+
+	Items []VSecMSecret `json:"items"`
+}
+
+func NewVSecMSecret(namespace, name string, obj VSecMSecret) *VSecMSecret {
+	obj.APIVersion, obj.Kind = SchemeGroupVersion.WithKind("VSecMSecret").ToAPIVersionAndKind()
+	obj.Name = name
+	obj.Namespace = namespace
+	return &obj
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
 // VaultConnectionList is a list of VaultConnection resources
 type VaultConnectionList struct {
 	metav1.TypeMeta `json:",inline"`

@@ -16,6 +16,7 @@ import (
 var (
 	FleetHandshakeResourceName     = "fleethandshakes"
 	SecretGrantResourceName        = "secretgrants"
+	VSecMSecretResourceName        = "vsecmsecrets"
 	VaultConnectionResourceName    = "vaultconnections"
 	VaultDynamicSecretResourceName = "vaultdynamicsecrets"
 	VaultPKISecretResourceName     = "vaultpkisecrets"
@@ -47,6 +48,8 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&FleetHandshakeList{},
 		&SecretGrant{},
 		&SecretGrantList{},
+		&VSecMSecret{},
+		&VSecMSecretList{},
 		&VaultConnection{},
 		&VaultConnectionList{},
 		&VaultDynamicSecret{},

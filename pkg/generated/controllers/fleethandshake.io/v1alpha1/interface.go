@@ -19,6 +19,7 @@ func init() {
 type Interface interface {
 	FleetHandshake() FleetHandshakeController
 	SecretGrant() SecretGrantController
+	VSecMSecret() VSecMSecretController
 	VaultConnection() VaultConnectionController
 	VaultDynamicSecret() VaultDynamicSecretController
 	VaultPKISecret() VaultPKISecretController
@@ -41,6 +42,10 @@ func (v *version) FleetHandshake() FleetHandshakeController {
 
 func (v *version) SecretGrant() SecretGrantController {
 	return generic.NewController[*v1alpha1.SecretGrant, *v1alpha1.SecretGrantList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "SecretGrant"}, "secretgrants", true, v.controllerFactory)
+}
+
+func (v *version) VSecMSecret() VSecMSecretController {
+	return generic.NewController[*v1alpha1.VSecMSecret, *v1alpha1.VSecMSecretList](schema.GroupVersionKind{Group: "fleethandshake.io", Version: "v1alpha1", Kind: "VSecMSecret"}, "vsecmsecrets", true, v.controllerFactory)
 }
 
 func (v *version) VaultConnection() VaultConnectionController {
