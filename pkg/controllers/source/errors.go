@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/sirupsen/logrus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
@@ -35,6 +36,27 @@ func step(err error) string {
 		return s.doing
 	}
 	return "unknown"
+}
+
+// ProblemOf says of an error of a secret manager what can be done about it; nil of other errors. What heals only elsewhere
+// is tried again after retry.
+func ProblemOf(err error, retry time.Duration) *Problem {
+	var answer *upstream.Error
+	if !errors.As(err, &answer) {
+		return nil
+	}
+	p := &Problem{Message: err.Error(), Retry: retry}
+	switch answer.Kind {
+	case upstream.Unavailable:
+		p.Reason, p.Heals = v1alpha1.ReasonUnavailable, true
+	case upstream.Denied:
+		p.Reason = v1alpha1.ReasonDenied
+	case upstream.Missing:
+		p.Reason = v1alpha1.ReasonPathMissing
+	default:
+		p.Reason = v1alpha1.ReasonRefused
+	}
+	return p
 }
 
 // problemOf is what to say of an error of a Fetcher.

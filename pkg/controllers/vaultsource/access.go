@@ -10,7 +10,6 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
-	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -180,26 +179,15 @@ func (a *access) authOf(c *v1alpha1.VaultConnection) vault.Auth {
 // again after retry.
 func problemOf(err error, retry time.Duration) error {
 	var known *source.Problem
-	var answer *upstream.Error
 	var api apierrors.APIStatus
 	switch {
 	case err == nil, errors.As(err, &known), errors.Is(err, context.Canceled):
 		return err
-	case errors.As(err, &answer):
-		p := &source.Problem{Message: err.Error(), Retry: retry}
-		switch answer.Kind {
-		case upstream.Unavailable:
-			p.Reason, p.Heals = v1alpha1.ReasonUnavailable, true
-		case upstream.Denied:
-			p.Reason = v1alpha1.ReasonDenied
-		case upstream.Missing:
-			p.Reason = v1alpha1.ReasonPathMissing
-		default:
-			p.Reason = v1alpha1.ReasonRefused
-		}
-		return p
 	case errors.As(err, &api):
 		return err // the API server's; its words stay out of the status
+	}
+	if p := source.ProblemOf(err, retry); p != nil {
+		return p
 	}
 	return &source.Problem{Reason: v1alpha1.ReasonCredentialsMissing, Message: err.Error(), Retry: min(retry, time.Minute)}
 }

@@ -66,7 +66,7 @@ func methodOf(vds *v1alpha1.VaultDynamicSecret) string {
 // Fetch renews the lease of the credential that the Secret holds, or has a new one made.
 func (f dynamic) Fetch(ctx context.Context, src v1alpha1.Source, want source.Want) (source.Content, error) {
 	vds := src.(*v1alpha1.VaultDynamicSecret) //nolint:forcetypeassert // it is registered for this kind
-	retry := durationOr(vds.Spec.ReconcilePeriod, defaultPeriod)
+	retry := source.DurationOr(vds.Spec.ReconcilePeriod, defaultPeriod)
 	server, err := f.of(ctx, vds.Namespace, vds.Spec.VaultAccess)
 	if err != nil {
 		return source.Content{}, problemOf(err, retry)
@@ -175,7 +175,7 @@ func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, ses
 		if err != nil {
 			return source.Content{}, &source.Problem{Reason: v1alpha1.ReasonRefused, Message: fmt.Sprintf("the answer at %s has no ttl: is this the path of static credentials, such as database/static-creds/x?", at)}
 		}
-		content.Next, content.StaleAt = now.Add(ttl+afterRotation+between(time.Second, 0, 1)), now.Add(ttl+staleRotation)
+		content.Next, content.StaleAt = now.Add(ttl+afterRotation+source.Between(time.Second, 0, 1)), now.Add(ttl+staleRotation)
 		// How long it lives is another thing with each answer, and is no part of the credential.
 		delete(content.Data, "ttl")
 		delete(content.Keys, "ttl")
@@ -183,8 +183,7 @@ func (f dynamic) make(ctx context.Context, vds *v1alpha1.VaultDynamicSecret, ses
 		state.Lease, state.Holder, state.Seconds = answer.Lease.ID, answer.Lease.Holder, int64(life.Seconds())
 		leased(&content, vds, state.Lease, answer.Lease, now)
 	case vds.Spec.ReconcilePeriod != nil:
-		content.Next = now.Add(between(vds.Spec.ReconcilePeriod.Duration, nextFrom, nextTo))
-		content.StaleAt = now.Add(staleAfter * vds.Spec.ReconcilePeriod.Duration)
+		source.PeriodOf(vds.Spec.ReconcilePeriod, defaultPeriod).Plan(&content, nil)
 	default:
 		return source.Content{}, &source.Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: fmt.Sprintf("the answer at %s has no lease, so nothing says how long it is valid: add reconcilePeriod, or staticCredentials: true when Vault rotates it", at)}
 	}

@@ -3,10 +3,7 @@ package vaultsource
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -16,26 +13,19 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 )
 
 const (
-	// defaultPeriod and staleAfter, in periods, hold for a VaultSecret that does not say otherwise.
+	// defaultPeriod holds for a VaultSecret that does not say otherwise.
 	defaultPeriod = 10 * time.Minute
-	staleAfter    = 3
-	// nextFrom and nextTo are the share of the period after which it is read again. What is younger than sharedFor of it
-	// is taken as it is: so sources that read the same path share one read.
-	nextFrom, nextTo = 0.8, 0.9
-	sharedFor        = 0.79
-	// freshFor is how old what others have read may be for a source that is new or was changed.
-	freshFor = 30 * time.Second
 	// atOnce bounds the paths of one source that are read at a time.
 	atOnce = 5
 )
 
 // kv fetches for VaultSecrets.
 type kv struct {
+	source.ReadOnly
 	*access
 	clock clock.PassiveClock
 }
@@ -43,7 +33,8 @@ type kv struct {
 // Fetch reads all paths and merges them.
 func (f kv) Fetch(ctx context.Context, src v1alpha1.Source, want source.Want) (source.Content, error) {
 	vs := src.(*v1alpha1.VaultSecret) //nolint:forcetypeassert // it is registered for this kind
-	period := durationOr(vs.Spec.ReconcilePeriod, defaultPeriod)
+	every := source.PeriodOf(vs.Spec.ReconcilePeriod, defaultPeriod)
+	period := time.Duration(every)
 	server, err := f.of(ctx, vs.Namespace, vs.Spec.VaultAccess)
 	if err != nil {
 		return source.Content{}, problemOf(err, period)
@@ -52,7 +43,7 @@ func (f kv) Fetch(ctx context.Context, src v1alpha1.Source, want source.Want) (s
 	if vs.Spec.Compat == v1alpha1.CompatKiwi {
 		mode = vaultkv.Kiwi
 	}
-	found, err := readAll(ctx, server.Session, vs, mode, f.age(vs, want, period))
+	found, err := readAll(ctx, server.Session, vs, mode, every.Age(vs, want))
 	if err != nil {
 		return source.Content{}, problemOf(err, period)
 	}
@@ -73,23 +64,8 @@ func (f kv) Fetch(ctx context.Context, src v1alpha1.Source, want source.Want) (s
 			content.FetchedAt = r.At
 		}
 	}
-	content.Next = content.FetchedAt.Add(between(period, nextFrom, nextTo))
-	content.StaleAt = content.FetchedAt.Add(durationOr(vs.Spec.MaxAge, staleAfter*period))
+	every.Plan(&content, vs.Spec.MaxAge)
 	return content, f.keepMissing(vs, mode, found, want, &content, period)
-}
-
-// age is how old what was read before may be.
-func (f kv) age(vs *v1alpha1.VaultSecret, want source.Want, period time.Duration) time.Duration {
-	shared := time.Duration(sharedFor * float64(period))
-	switch {
-	case want.Fresh:
-		return 0
-	case want.Repair:
-		return math.MaxInt64
-	case vs.Status.LastFetchedAt == nil || vs.Status.ObservedGeneration != vs.Generation:
-		return min(freshFor, shared)
-	}
-	return shared
 }
 
 // read is one path of a VaultSecret as it was read.
@@ -229,38 +205,4 @@ func covers(gone []string, path string) bool {
 		}
 	}
 	return false
-}
-
-// Resume has nothing to take up.
-func (f kv) Resume(context.Context, v1alpha1.Source, func() (json.RawMessage, error)) bool {
-	return true
-}
-
-// Discard has nothing to give back.
-func (f kv) Discard(context.Context, v1alpha1.Source, json.RawMessage) {}
-
-// Settle has nothing to give back.
-func (f kv) Settle(_ context.Context, _ v1alpha1.Source, state json.RawMessage) (json.RawMessage, error) {
-	return state, nil
-}
-
-// Releases is false: what is read needs not be given back.
-func (f kv) Releases(v1alpha1.Source) bool { return false }
-
-// Release does nothing.
-func (f kv) Release(context.Context, v1alpha1.Source, json.RawMessage) error { return nil }
-
-// Forget does nothing.
-func (f kv) Forget(string, string) {}
-
-func durationOr(d *metav1.Duration, otherwise time.Duration) time.Duration {
-	if d == nil || d.Duration <= 0 {
-		return otherwise
-	}
-	return d.Duration
-}
-
-// between is a share of a time, by chance.
-func between(d time.Duration, from, to float64) time.Duration {
-	return time.Duration(float64(d) * (from + rand.Float64()*(to-from))) //nolint:gosec // jitter is no secret
 }

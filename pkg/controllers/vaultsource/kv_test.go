@@ -2,7 +2,6 @@ package vaultsource
 
 import (
 	"errors"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/vaultkv"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 var begin = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -108,30 +106,6 @@ func TestWhatIsMissing(t *testing.T) {
 			for key := range content.Data {
 				assert.NotEmpty(t, content.Keys[key].Path, key)
 			}
-		})
-	}
-}
-
-func TestHowOldWhatWasReadMayBe(t *testing.T) {
-	now := metav1.NewTime(begin)
-	known := v1alpha1.SourceStatus{LastFetchedAt: &now, ObservedGeneration: 1}
-	for name, c := range map[string]struct {
-		status v1alpha1.SourceStatus
-		want   source.Want
-		period time.Duration
-		age    time.Duration
-	}{
-		"a refresh takes nothing that was read before": {known, source.Want{Fresh: true}, time.Hour, 0},
-		"so does one of a Secret that was edited":      {known, source.Want{Fresh: true, Repair: true}, time.Hour, 0},
-		"a repair takes all":                           {known, source.Want{Repair: true}, time.Hour, math.MaxInt64},
-		"what is due shares what others have read":     {known, source.Want{}, 100 * time.Second, 79 * time.Second},
-		"a new one takes what is young":                {v1alpha1.SourceStatus{}, source.Want{}, time.Hour, 30 * time.Second},
-		"so does one with another spec":                {v1alpha1.SourceStatus{LastFetchedAt: &now}, source.Want{}, time.Hour, 30 * time.Second},
-		"a new one with a short period":                {v1alpha1.SourceStatus{}, source.Want{}, 10 * time.Second, 7900 * time.Millisecond},
-	} {
-		t.Run(name, func(t *testing.T) {
-			vs := &v1alpha1.VaultSecret{ObjectMeta: metav1.ObjectMeta{Generation: 1}, Status: c.status}
-			assert.Equal(t, c.age, kv{}.age(vs, c.want, c.period))
 		})
 	}
 }

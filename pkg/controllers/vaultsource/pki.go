@@ -59,7 +59,7 @@ func mountOf(s *v1alpha1.VaultPKISecret) string {
 
 func (f pki) request(s *v1alpha1.VaultPKISecret, c vault.Connection) string {
 	spec := s.Spec
-	return fingerprint(c.Address, c.Namespace, mountOf(s), spec.Role, spec.IssuerRef, spec.CommonName, spec.AltNames, spec.IPSans, spec.URISans, durationOr(spec.TTL, 0), spec.PrivateKey)
+	return fingerprint(c.Address, c.Namespace, mountOf(s), spec.Role, spec.IssuerRef, spec.CommonName, spec.AltNames, spec.IPSans, spec.URISans, source.DurationOr(spec.TTL, 0), spec.PrivateKey)
 }
 
 // Fetch has a certificate issued, unless the one that the Secret holds is good for a while.
@@ -101,7 +101,7 @@ func (f pki) good(ctx context.Context, s *v1alpha1.VaultPKISecret, session *vaul
 // offsetOf is how long before its end the certificate is replaced.
 func offsetOf(s *v1alpha1.VaultPKISecret, state certificateState) time.Duration {
 	life := state.NotAfter.Sub(state.NotBefore)
-	offset := durationOr(s.Spec.ExpiryOffset, life/3)
+	offset := source.DurationOr(s.Spec.ExpiryOffset, life/3)
 	if offset >= life {
 		return life / 3
 	}
@@ -171,7 +171,7 @@ func (f pki) issue(ctx context.Context, s *v1alpha1.VaultPKISecret, server reach
 		content.Keys[name] = source.Origin{Path: at}
 	}
 	content.Next = renewalOf(s, state)
-	if life, wanted := certificate.NotAfter.Sub(certificate.NotBefore), durationOr(s.Spec.ExpiryOffset, 0); wanted >= life {
+	if life, wanted := certificate.NotAfter.Sub(certificate.NotBefore), source.DurationOr(s.Spec.ExpiryOffset, 0); wanted >= life {
 		content.Problem = &source.Problem{Reason: v1alpha1.ReasonInvalidSpec, Message: fmt.Sprintf("Vault has issued the certificate for %s only, which is not longer than expiryOffset %s: it is replaced when a third of its life is left; write a shorter expiryOffset, or allow a longer ttl in role %s", life.Round(time.Second), wanted, s.Spec.Role)}
 	}
 	content.State, err = written(state)

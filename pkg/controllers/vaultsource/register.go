@@ -2,19 +2,13 @@ package vaultsource
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"os"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io/v1alpha1"
-	"github.com/fleet-handshake/fleet-handshake/pkg/metrics"
-	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
@@ -51,22 +45,17 @@ type Config struct {
 // Sources are the kinds that are fetched from Vault.
 type Sources struct {
 	Config
-	pool     *vault.Pool
-	holders  *holders
-	dynamic  dynamic
-	pki      pki
-	requests *prometheus.CounterVec
-	wake     func(kind, namespace, name string)
-	// down has the addresses of the servers that do not answer, and retry is called when one does again.
-	down  sync.Map
-	retry func()
+	pool    *vault.Pool
+	holders *holders
+	dynamic dynamic
+	pki     pki
+	servers *source.Servers
+	wake    func(kind, namespace, name string)
 }
 
 // New makes Sources. The error says what is wrong with the defaults.
 func New(cfg Config) (*Sources, error) {
-	s := &Sources{Config: cfg, holders: &holders{}, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "fleet_handshake_vault_requests_total", Help: "Requests to Vault by address and status; the status is none when there was no answer.",
-	}, []string{"address", "status"})}
+	s := &Sources{Config: cfg, holders: &holders{}, servers: source.NewServers("vault", "Vault")}
 	var ca []byte
 	if file := cfg.Defaults.CAFile; file != "" {
 		var err error
@@ -75,7 +64,7 @@ func New(cfg Config) (*Sources, error) {
 		}
 	}
 	real := clock.RealClock{}
-	s.pool = vault.NewPool(real, vault.Options{Keeper: keeper{cfg.Core.Secrets(cfg.Namespace)}, Replaced: s.replaced, Requested: s.requested})
+	s.pool = vault.NewPool(real, vault.Options{Keeper: keeper{cfg.Core.Secrets(cfg.Namespace)}, Replaced: s.replaced, Requested: s.servers.Requested})
 	shared := &access{connections: cfg.Controllers.VaultConnection().Cache().Get, core: cfg.Core, pool: s.pool, defaults: cfg.Defaults, ca: ca}
 	s.dynamic, s.pki = dynamic{shared, s.holders, real}, pki{shared, s.holders, real}
 	return s, nil
@@ -85,7 +74,7 @@ func New(cfg Config) (*Sources, error) {
 func (s *Sources) Kinds() []source.Kind {
 	c := s.Controllers
 	return []source.Kind{
-		source.KindOf(kvKind, c.VaultSecret(), kv{s.dynamic.access, s.dynamic.clock}),
+		source.KindOf(kvKind, c.VaultSecret(), kv{access: s.dynamic.access, clock: s.dynamic.clock}),
 		source.KindOf(dynamicKind, c.VaultDynamicSecret(), s.dynamic),
 		source.KindOf(pkiKind, c.VaultPKISecret(), s.pki),
 	}
@@ -94,7 +83,7 @@ func (s *Sources) Kinds() []source.Kind {
 // Register adds indexes, triggers and metrics. Call it before the informers start. wake wants a fetch of a source,
 // and retry one of all that a server did not answer for.
 func (s *Sources) Register(ctx context.Context, registry prometheus.Registerer, wake func(kind, namespace, name string), retry func()) error {
-	s.wake, s.retry = wake, retry
+	s.wake = wake
 	c := s.Controllers
 	c.VaultSecret().Cache().AddIndexer(byConnection, func(o *v1alpha1.VaultSecret) ([]string, error) {
 		return connectionsOf(o, o.Spec.VaultAccess), nil
@@ -123,7 +112,7 @@ func (s *Sources) Register(ctx context.Context, registry prometheus.Registerer, 
 	if err != nil {
 		return fmt.Errorf("watching VaultConnections: %w", err)
 	}
-	return metrics.Expose(ctx, registry, s.requests, openServers{s.pool})
+	return s.servers.Register(ctx, registry, s.pool.Open, retry)
 }
 
 // connectionsOf is the VaultConnection of a source, as namespace/name.
@@ -166,23 +155,6 @@ func (s *Sources) replaced(session string) {
 	}
 }
 
-func (s *Sources) requested(address string, err error) {
-	status := strconv.Itoa(http.StatusOK)
-	var answer *upstream.Error
-	if errors.As(err, &answer) {
-		status = "none"
-		if answer.Status != 0 {
-			status = strconv.Itoa(answer.Status)
-		}
-	}
-	s.requests.WithLabelValues(address, status).Inc()
-	if upstream.IsKind(err, upstream.Unavailable) {
-		s.down.Store(address, true)
-	} else if _, was := s.down.LoadAndDelete(address); was {
-		s.retry()
-	}
-}
-
 // Run gives back the tokens that nobody uses any more, until ctx ends.
 func (s *Sources) Run(ctx context.Context) {
 	if err := (keeper{s.Core.Secrets(s.Namespace)}).expire(ctx, time.Now()); err != nil && ctx.Err() == nil {
@@ -209,20 +181,5 @@ func (s *Sources) Close() {
 	defer cancel()
 	if err := s.pool.Close(ctx); err != nil {
 		logrus.WithError(err).Warn("a token of Vault was not given back; it ends by itself")
-	}
-}
-
-var openDesc = prometheus.NewDesc("fleet_handshake_vault_circuit_open", "1 for each Vault that is left alone for a while, because its last answers were failures.", []string{"address"}, nil)
-
-// openServers are the servers whose circuit breaker is open.
-type openServers struct{ pool *vault.Pool }
-
-// Describe implements prometheus.Collector.
-func (o openServers) Describe(descs chan<- *prometheus.Desc) { descs <- openDesc }
-
-// Collect implements prometheus.Collector.
-func (o openServers) Collect(out chan<- prometheus.Metric) {
-	for _, address := range o.pool.Open() {
-		out <- prometheus.MustNewConstMetric(openDesc, prometheus.GaugeValue, 1, address)
 	}
 }
