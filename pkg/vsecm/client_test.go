@@ -56,12 +56,12 @@ func TestRawSecrets(t *testing.T) {
 
 func TestTheSecretOfOurOwnWorkload(t *testing.T) {
 	w := start(t, appID)
-	_, err := w.client.Own(t.Context(), w.Address, 0)
+	_, err := w.client.Own(t.Context(), w.Address, "app", 0)
 	w.fails(t, err, upstream.Missing, "there is no secret for the workload app: write app in Safe")
 	// What looks like a list of raw secrets is a value like any other here.
 	list := `[{"name":"raw:a","value":"x","valueTransformed":"x"},{"name":"raw:b","value":"y","valueTransformed":"y"}]`
 	w.Put(labsafe.Stored{Name: "app", Value: list, Meta: labsafe.Meta{Format: "json"}})
-	secret, err := w.client.Own(t.Context(), w.Address, 0)
+	secret, err := w.client.Own(t.Context(), w.Address, "app", 0)
 	require.NoError(t, err)
 	assert.Equal(t, "app", secret.Name)
 	assert.Equal(t, list, secret.Value)

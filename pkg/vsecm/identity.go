@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
@@ -116,16 +117,29 @@ func (i identities) isSafe(id spiffeid.ID) bool {
 	return i.workloadName(id) != "" && i.safe(id.String())
 }
 
-// pick chooses one of several SVIDs: the one that Safe gives raw secrets to, else one of a workload, else the first.
-func (i identities) pick(svids []*x509svid.SVID) *x509svid.SVID {
-	best, rank := svids[0], 0
+// pick finds the SVID of our workload with a name. The error has Kind and Reason only.
+func (i identities) pick(svids []*x509svid.SVID, workload string) (*x509svid.SVID, *upstream.Error) {
+	var all, names []string
 	for _, svid := range svids {
-		switch name := i.workloadName(svid.ID); {
-		case name == ScoutName:
-			return svid
-		case name != "" && rank == 0:
-			best, rank = svid, 1
+		name := i.workloadName(svid.ID)
+		if name != "" && name == workload && len(svid.Certificates) > 0 {
+			return svid, nil
+		}
+		all = append(all, svid.ID.String())
+		if name != "" {
+			names = append(names, name)
 		}
 	}
-	return best
+	denied := func(format string, args ...any) *upstream.Error {
+		return &upstream.Error{Kind: upstream.Denied, Reason: fmt.Sprintf(format, args...) + ", as docs/sources/vsecm.md says"}
+	}
+	switch {
+	case len(all) == 0:
+		return nil, &upstream.Error{Kind: upstream.Unavailable, Reason: "we have no SVID now: see the log of the SPIRE agent on this node"}
+	case len(names) == 0:
+		return nil, denied("our SPIFFE ID %s is not that of a workload of the trust domain %s: change the ClusterSPIFFEID of the operator, or its pattern for workloads", strings.Join(all, ", "), i.domain)
+	case workload == ScoutName:
+		return nil, denied("Safe gives raw secrets only to a workload with the name %s, and our SPIFFE ID %s has the name %s: change the ClusterSPIFFEID of the operator", ScoutName, strings.Join(all, ", "), strings.Join(names, ", "))
+	}
+	return nil, denied("Safe gives the secret of the workload %s to nobody else, and our SPIFFE ID %s has the name %s: make a ClusterSPIFFEID that gives the operator the name %s as well", workload, strings.Join(all, ", "), strings.Join(names, ", "), workload)
 }

@@ -1,6 +1,7 @@
 package vsecm
 
 import (
+	"crypto/x509"
 	"testing"
 	"time"
 
@@ -84,19 +85,38 @@ func TestTheDefaultsAreThoseOfVSecM(t *testing.T) {
 	assert.Equal(t, "https://vsecm-safe.vsecm-system.svc.cluster.local:8443/", DefaultAddress)
 }
 
-func TestOfSeveralSVIDsTheOneForRawSecretsIsTaken(t *testing.T) {
+func TestOfSeveralSVIDsTheOneOfTheWorkloadIsTaken(t *testing.T) {
 	client, err := New(clocktesting.NewFakeClock(time.Now()), Options{})
 	require.NoError(t, err)
-	pick := func(ids ...string) string {
-		var svids []*x509svid.SVID
-		for _, id := range ids {
-			svids = append(svids, &x509svid.SVID{ID: spiffeid.RequireFromString(id)})
-		}
-		return client.ids.pick(svids).ID.String()
-	}
 	const none, other = "spiffe://vsecm.com/none", "spiffe://vsecm.com/workload/b/ns/team/sa/app/n/app-1"
-	assert.Equal(t, scoutID, pick(none, appID, scoutID))
-	assert.Equal(t, scoutID, pick(scoutID, appID))
-	assert.Equal(t, appID, pick(none, appID, other))
-	assert.Equal(t, none, pick(none, "spiffe://acme.com/none"))
+	for _, c := range []struct {
+		workload    string
+		ids         []string
+		want, fails string
+	}{
+		{ScoutName, []string{none, appID, scoutID}, scoutID, ""},
+		{ScoutName, []string{scoutID, appID}, scoutID, ""},
+		{"app", []string{scoutID, appID, other}, appID, ""},
+		{"b", []string{scoutID, appID, other}, other, ""},
+		{ScoutName, []string{appID, none, other}, "", "has the name app, b"},
+		{"c", []string{appID, scoutID}, "", "gives the operator the name c as well"},
+		{"app", []string{none, "spiffe://acme.com/none"}, "", "our SPIFFE ID spiffe://vsecm.com/none, spiffe://acme.com/none is not that of a workload"},
+		{"", []string{none}, "", "is not that of a workload"},
+		{"app", nil, "", "we have no SVID now"},
+	} {
+		var svids []*x509svid.SVID
+		for _, id := range c.ids {
+			svids = append(svids, &x509svid.SVID{ID: spiffeid.RequireFromString(id), Certificates: []*x509.Certificate{{}}})
+		}
+		got, problem := client.ids.pick(svids, c.workload)
+		if c.fails != "" {
+			require.NotNil(t, problem, c)
+			assert.Contains(t, problem.Reason, c.fails)
+			continue
+		}
+		require.Nil(t, problem, c)
+		assert.Equal(t, c.want, got.ID.String())
+	}
+	_, problem := client.ids.pick([]*x509svid.SVID{{ID: spiffeid.RequireFromString(scoutID)}}, ScoutName)
+	assert.NotNil(t, problem, "an SVID without a certificate is none")
 }

@@ -47,8 +47,8 @@ type safe struct {
 
 	mu   sync.Mutex
 	used time.Time
-	// good is the last answer, failed the last failure that a person has to do something about.
-	good, failed answer
+	// good are the last answers by our name, failed the last failures that a person has to do something about.
+	good, failed map[string]answer
 }
 
 // answer is what Safe has given to a workload with a name.
@@ -65,6 +65,7 @@ type answer struct {
 func newSafe(c *Client, address string) *safe {
 	return &safe{
 		address: address, clock: c.clock, ids: c.ids, timeout: c.options.Timeout,
+		good: map[string]answer{}, failed: map[string]answer{},
 		gate: upstream.NewGate(address, upstream.NewLimit(requestsPerSecond), c.options.Requested),
 	}
 }
@@ -119,13 +120,14 @@ func (s *safe) recent(name string, age time.Duration) (answer, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	young := func(a answer, age time.Duration) bool {
-		return age > 0 && !a.at.IsZero() && a.name == name && s.clock.Since(a.at) <= age
+		return age > 0 && !a.at.IsZero() && s.clock.Since(a.at) <= age
 	}
+	good, failed := s.good[name], s.failed[name]
 	switch {
-	case young(s.good, age): // a failure before it is older, and so of no interest
-		return s.good, true
-	case young(s.failed, min(age, failureFor)):
-		return s.failed, true
+	case young(good, age): // a failure before it is older, and so of no interest
+		return good, true
+	case young(failed, min(age, failureFor)):
+		return failed, true
 	}
 	return answer{}, false
 }
@@ -135,9 +137,9 @@ func (s *safe) note(a answer) {
 	defer s.mu.Unlock()
 	switch {
 	case a.err == nil:
-		s.good = a
+		s.good[a.name] = a
 	case a.err.Kind != upstream.Unavailable:
-		s.failed = a
+		s.failed[a.name] = a
 	}
 }
 

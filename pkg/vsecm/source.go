@@ -23,10 +23,11 @@ const openAgain = 5 * time.Second
 // asking is what is said of a request to the Workload API.
 const asking = "asking for an SVID"
 
-// Source gives our SVID, and the bundle that Safe's is checked with. Both change while the process runs. One that is an
-// io.Closer is closed at the end.
+// Source gives our identities, and the bundle that Safe's is checked with. Both change while the process runs. One that is
+// an io.Closer is closed at the end.
 type Source interface {
-	x509svid.Source
+	// SVIDs are ours now, one for each identity.
+	SVIDs() []*x509svid.SVID
 	x509bundle.Source
 }
 

@@ -24,15 +24,17 @@ func TestOurOwnIdentityIsCheckedBeforeSafeIsAsked(t *testing.T) {
 	w.fails(t, err, upstream.Denied, "Safe gives raw secrets only to a workload with the name vsecm-scout, and our SPIFFE ID "+appID+" has the name app: change the ClusterSPIFFEID")
 
 	w = start(t, scoutID)
-	_, err = w.client.Own(t.Context(), w.Address, 0)
-	w.fails(t, err, upstream.Denied, "no secret of a workload, but all raw ones, to our SPIFFE ID "+scoutID)
+	_, err = w.client.Own(t.Context(), w.Address, "app", 0)
+	w.fails(t, err, upstream.Denied, "Safe gives the secret of the workload app to nobody else, and our SPIFFE ID "+scoutID+" has the name vsecm-scout: make a ClusterSPIFFEID")
+	_, err = w.client.Own(t.Context(), w.Address, ScoutName, 0)
+	w.fails(t, err, upstream.Invalid, "the workload vsecm-scout has no secret of its own")
 	assert.Empty(t, w.Requests())
 
 	for _, id := range []string{"spiffe://vsecm.com/vsecm-scout", "spiffe://acme.com/workload/vsecm-scout/ns/a/sa/b/n/c"} {
 		w = start(t, id)
 		_, err = w.raw(t.Context(), 0)
 		w.fails(t, err, upstream.Denied, "our SPIFFE ID "+id+" is not that of a workload of the trust domain vsecm.com")
-		_, err = w.client.Own(t.Context(), w.Address, 0)
+		_, err = w.client.Own(t.Context(), w.Address, "app", 0)
 		w.fails(t, err, upstream.Denied, "is not that of a workload")
 		assert.Empty(t, w.Requests())
 		assert.Empty(t, w.Refused(), "not even a handshake")
@@ -150,10 +152,10 @@ type fickle struct {
 	svids []*x509svid.SVID
 }
 
-func (f *fickle) GetX509SVID() (*x509svid.SVID, error) {
+func (f *fickle) SVIDs() []*x509svid.SVID {
 	next := f.svids[0]
 	f.svids = append(f.svids[1:], next)
-	return next, nil
+	return []*x509svid.SVID{next}
 }
 
 func TestTheSVIDThatWasCheckedIsTheOneThatIsShown(t *testing.T) {
@@ -201,8 +203,14 @@ func TestWhatAnotherIdentityHasReadIsNotGiven(t *testing.T) {
 	w.own.Rotate(app)
 	_, err = w.raw(t.Context(), time.Hour)
 	w.fails(t, err, upstream.Denied, "has the name app")
-	secret, err := w.client.Own(t.Context(), w.Address, time.Hour)
+	secret, err := w.client.Own(t.Context(), w.Address, "app", time.Hour)
 	require.NoError(t, err)
 	assert.Equal(t, canary+" of app", secret.Value)
 	assert.Len(t, w.Requests(), 2)
+	scout, err := w.ca.SVID(scoutID, time.Hour)
+	require.NoError(t, err)
+	w.own.Rotate(scout)
+	_, err = w.raw(t.Context(), time.Hour)
+	require.NoError(t, err)
+	assert.Len(t, w.Requests(), 2, "each has what it has read")
 }

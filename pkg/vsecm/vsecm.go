@@ -1,5 +1,5 @@
-// Package vsecm reads the secrets of VMware Secrets Manager from its server, Safe, over mTLS with SPIFFE identities. One
-// SVID serves all, and each Safe is read once for all who want the same.
+// Package vsecm reads the secrets of VMware Secrets Manager from its server, Safe, over mTLS with SPIFFE identities. Each
+// Safe is read once for all who want the same.
 //
 // Safe decides by the SPIFFE ID alone what it answers, and takes no name. The workload vsecm-scout gets all raw secrets,
 // every other one the secret of its own name.
@@ -71,7 +71,7 @@ func New(c clock.PassiveClock, options Options) (*Client, error) {
 		return nil, err
 	}
 	if options.Open == nil {
-		options.Open = workloadAPI(options.EndpointSocket, ids)
+		options.Open = workloadAPI(options.EndpointSocket)
 	}
 	return &Client{
 		clock: c, options: options, ids: ids, safes: map[string]*safe{},
@@ -79,36 +79,33 @@ func New(c clock.PassiveClock, options Options) (*Client, error) {
 	}, nil
 }
 
-// Raw gives all raw secrets of the Safe at an address. Our own workload has to be called ScoutName. What was read at most
-// age ago is taken as it is; 0 always reads. That there is none is no error. The error is an *upstream.Error.
+// Raw gives all raw secrets of the Safe at an address. One of our workloads has to be called ScoutName. What was read at
+// most age ago is taken as it is; 0 always reads. That there is none is no error. The error is an *upstream.Error.
 func (c *Client) Raw(ctx context.Context, address string, age time.Duration) (Raw, error) {
-	s, me, err := c.at(ctx, address)
+	s, me, err := c.at(ctx, address, ScoutName)
 	if err != nil {
 		return Raw{}, err
-	}
-	if me.name != ScoutName {
-		return Raw{}, s.problem(upstream.Denied, fmt.Sprintf("Safe gives raw secrets only to a workload with the name %s, and our SPIFFE ID %s has the name %s: change the ClusterSPIFFEID of the operator", ScoutName, me.svid.ID, me.name))
 	}
 	a, err := s.fetch(ctx, me, age)
 	return Raw{At: a.at, address: s.address, secrets: a.secrets, alone: a.alone}, err
 }
 
-// Own gives the secret of our own workload in the Safe at an address, which is the only one that Safe gives to a workload
-// with another name than ScoutName. age is as in Raw. The error is an *upstream.Error, Missing when there is none.
-func (c *Client) Own(ctx context.Context, address string, age time.Duration) (Secret, error) {
-	s, me, err := c.at(ctx, address)
+// Own gives the secret of one of our workloads in the Safe at an address. No workload is given that of another one. age is
+// as in Raw. The error is an *upstream.Error, Missing when there is none.
+func (c *Client) Own(ctx context.Context, address, workload string, age time.Duration) (Secret, error) {
+	s, me, err := c.at(ctx, address, workload)
 	if err != nil {
 		return Secret{}, err
 	}
-	if me.name == ScoutName {
-		return Secret{}, s.problem(upstream.Denied, fmt.Sprintf("Safe gives no secret of a workload, but all raw ones, to our SPIFFE ID %s: read a raw secret, or give the workload of the operator another name than %s in its ClusterSPIFFEID", me.svid.ID, ScoutName))
+	if workload == ScoutName {
+		return Secret{}, s.problem(upstream.Invalid, fmt.Sprintf("the workload %s has no secret of its own, for Safe gives it all raw ones: read a raw secret, or that of another workload", ScoutName))
 	}
 	a, err := s.fetch(ctx, me, age)
 	switch {
 	case err != nil:
 		return Secret{}, err
 	case a.own == nil:
-		return Secret{}, s.problem(upstream.Missing, fmt.Sprintf("there is no secret for the workload %s: write %s in Safe", me.name, me.name))
+		return Secret{}, s.problem(upstream.Missing, fmt.Sprintf("there is no secret for the workload %s: write %s in Safe", workload, workload))
 	}
 	return *a.own, nil
 }
@@ -120,8 +117,8 @@ type identity struct {
 	name   string
 }
 
-// at finds the Safe at an address, and checks our own identity.
-func (c *Client) at(ctx context.Context, address string) (*safe, identity, error) {
+// at finds the Safe at an address, and the SVID of our workload with a name.
+func (c *Client) at(ctx context.Context, address, workload string) (*safe, identity, error) {
 	base, err := baseOf(address)
 	if err != nil {
 		return nil, identity{}, &upstream.Error{Kind: upstream.Invalid, Request: request, Address: "the given URL", Reason: err.Error()}
@@ -131,15 +128,11 @@ func (c *Client) at(ctx context.Context, address string) (*safe, identity, error
 	if err != nil {
 		return nil, identity{}, err
 	}
-	svid, err := source.GetX509SVID()
-	if err != nil || len(svid.Certificates) == 0 {
-		return nil, identity{}, s.problem(upstream.Unavailable, "we have no SVID now: see the log of the SPIRE agent on this node")
+	svid, problem := c.ids.pick(source.SVIDs(), workload)
+	if problem != nil {
+		return nil, identity{}, s.problem(problem.Kind, problem.Reason)
 	}
-	name := c.ids.workloadName(svid.ID)
-	if name == "" {
-		return nil, identity{}, s.problem(upstream.Denied, fmt.Sprintf("our SPIFFE ID %s is not that of a workload of the trust domain %s: change the ClusterSPIFFEID of the operator, or the pattern for workloads", svid.ID, c.ids.domain))
-	}
-	return s, identity{source: source, svid: svid, name: name}, nil
+	return s, identity{source: source, svid: svid, name: workload}, nil
 }
 
 func (c *Client) safeAt(base string) *safe {

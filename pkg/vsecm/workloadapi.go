@@ -14,11 +14,10 @@ import (
 // watchAgain is how long after its end a watch is begun anew. The library does so by itself after most errors.
 const watchAgain = time.Second
 
-// watched is a Source that follows the Workload API, and keeps the last SVID while the agent restarts. It is in the place
+// watched is a Source that follows the Workload API, and keeps the last SVIDs while the agent restarts. It is in the place
 // of X509Source of go-spiffe 2.6.0, which reads its bundles without a lock while a rotation writes them, ends for ever
 // when an agent cancels the watch, and does not say why there is no first SVID.
 type watched struct {
-	ids    identities
 	client *workloadapi.Client
 	stop   context.CancelFunc
 	// ended is closed when the watch has.
@@ -29,14 +28,14 @@ type watched struct {
 }
 
 // workloadAPI opens a Source at the Workload API, and waits for the first SVID.
-func workloadAPI(socket string, ids identities) func(context.Context) (Source, error) {
+func workloadAPI(socket string) func(context.Context) (Source, error) {
 	return func(ctx context.Context) (Source, error) {
 		client, err := workloadapi.New(ctx, workloadapi.WithAddr(socket))
 		if err != nil {
 			return nil, err
 		}
 		life, stop := context.WithCancel(context.WithoutCancel(ctx))
-		w := &watched{ids: ids, client: client, stop: stop, ended: make(chan struct{}), first: make(chan error, 1)}
+		w := &watched{client: client, stop: stop, ended: make(chan struct{}), first: make(chan error, 1)}
 		go w.watch(life)
 		select {
 		case err = <-w.first:
@@ -79,8 +78,8 @@ func (w *watched) OnX509ContextUpdate(c *workloadapi.X509Context) {
 // OnX509ContextWatchError implements workloadapi.X509ContextWatcher.
 func (w *watched) OnX509ContextWatchError(err error) { w.tell(err) }
 
-// GetX509SVID implements x509svid.Source.
-func (w *watched) GetX509SVID() (*x509svid.SVID, error) { return w.ids.pick(w.now.Load().SVIDs), nil }
+// SVIDs implements Source.
+func (w *watched) SVIDs() []*x509svid.SVID { return w.now.Load().SVIDs }
 
 // GetX509BundleForTrustDomain implements x509bundle.Source.
 func (w *watched) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509bundle.Bundle, error) {

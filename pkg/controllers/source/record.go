@@ -22,9 +22,11 @@ type record struct {
 	// Paths are the keys by where they came from.
 	Paths []recordPath `json:"paths,omitempty"`
 	// Labels and Annotations are the names of those that the source has set.
-	Labels      []string        `json:"labels,omitempty"`
-	Annotations []string        `json:"annotations,omitempty"`
-	State       json.RawMessage `json:"state,omitempty"`
+	Labels      []string `json:"labels,omitempty"`
+	Annotations []string `json:"annotations,omitempty"`
+	// Fetched are those of them that were fetched.
+	Fetched Metadata        `json:"fetched,omitzero"`
+	State   json.RawMessage `json:"state,omitempty"`
 }
 
 type recordPath struct {
@@ -100,7 +102,7 @@ func keepRecords(secret *corev1.Secret, all map[string]*record) *Problem {
 	}
 	content, err := json.Marshal(all)
 	if err != nil || len(content) > maxRecords {
-		return &Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf("Secret %s/%s would have too many keys to remember where each came from: name fewer paths, or use targetFormat: json", secret.Namespace, secret.Name)}
+		return &Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf("Secret %s/%s would have too many keys to remember where each came from: fetch fewer values, or all as one key where the kind has targetFormat", secret.Namespace, secret.Name)}
 	}
 	if secret.Annotations == nil {
 		secret.Annotations = map[string]string{}

@@ -52,6 +52,14 @@ type Want struct {
 	// Data is what the Secret holds from this source, and Keys where each key came from.
 	Data map[string][]byte
 	Keys map[string]Origin
+	// Metadata is what came with that.
+	Metadata Metadata
+}
+
+// Metadata are labels and annotations of a Secret that were fetched.
+type Metadata struct {
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Origin says where a key came from.
@@ -62,12 +70,14 @@ type Origin struct {
 
 // Content is what a Secret is to hold.
 type Content struct {
-	// Same says that the Secret keeps what it holds, and that Type, Data and Keys are not set.
+	// Same says that the Secret keeps what it holds, and that Type, Data, Keys and Metadata are not set.
 	Same bool
 	Type corev1.SecretType
 	Data map[string][]byte
 	// Keys says where each key of Data came from.
 	Keys map[string]Origin
+	// Metadata is there beside what the spec of the source says.
+	Metadata Metadata
 	// LeftOut are keys that a Secret cannot have.
 	LeftOut []string
 	// State is kept with the Secret, in an annotation. It holds no byte of a secret.

@@ -38,7 +38,7 @@ type outcome struct {
 func (o outcome) withoutValues() *outcome {
 	if o.content != nil {
 		content := *o.content
-		content.Data = nil
+		content.Data, content.Metadata = nil, Metadata{}
 		o.content = &content
 	}
 	return &o
@@ -64,7 +64,7 @@ func apply(src v1alpha1.Source, o outcome, next, now time.Time) {
 			status.Keys, status.KeysOmitted = rows(content.Keys)
 		}
 		if !content.Same {
-			setWhile(src, len(content.LeftOut) > 0, v1alpha1.ConditionKeysLeftOut, v1alpha1.ReasonInvalidKeys, "a Secret cannot have these keys, so they are left out: "+list(content.LeftOut)+"; rename them at their source, or use targetFormat: json")
+			setWhile(src, len(content.LeftOut) > 0, v1alpha1.ConditionKeysLeftOut, v1alpha1.ReasonInvalidKeys, "a Secret cannot have these keys, so they are left out: "+list(content.LeftOut)+"; rename them at their source, or fetch all as one key where the kind has targetFormat")
 		}
 		if content.Report != nil {
 			content.Report(src)

@@ -118,7 +118,7 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 	refresh := refreshOf(src)
 	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact(live, k.kind, src), State: m.state}
 	if r != nil {
-		want.State, want.Data, want.Keys = r.State, dataOf(live, r), r.keys()
+		want.State, want.Data, want.Keys, want.Metadata = r.State, dataOf(live, r), r.keys(), r.Fetched
 	}
 	c.remember(k, src, func(m *memo) { m.woken, m.state = false, want.State })
 	started := c.Clock.Now()

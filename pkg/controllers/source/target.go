@@ -14,8 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
+
+// maxFetched bounds the annotations that were fetched: they are in the record, too.
+const maxFetched = 64 << 10
 
 func targetName(src v1alpha1.Source) string {
 	if name := src.Target().TargetSecretName; name != "" {
@@ -49,15 +53,15 @@ func claim(live *corev1.Secret, kind string, src v1alpha1.Source, alive func(nam
 	case live.DeletionTimestamp != nil:
 		return conflict("is being deleted, and a finalizer holds it: %s", list(live.Finalizers))
 	case len(others) > 0:
-		return conflict("is made by %s: give one of them another targetSecretName, or both conflictPolicy: Merge", list(others))
+		return conflict("is made by %s: let one of them make another Secret, or write conflictPolicy: Merge in both", list(others))
 	case recordOf(live, kind, src) != nil:
 		return nil
 	case live.Labels[v1alpha1.LabelHandshake] != "":
-		return conflict("carries the values of a FleetHandshake: give another targetSecretName")
+		return conflict("carries the values of a FleetHandshake: name another Secret in the spec")
 	case merges(src), src.Target().ConflictPolicy == v1alpha1.SourceConflictAdopt, ownedBy(live, src):
 		return nil
 	}
-	return conflict("is there and was not made by this object: delete it, give another targetSecretName, or say conflictPolicy: Adopt to replace it or Merge to add to it")
+	return conflict("is there and was not made by this object: delete it, name another Secret in the spec, or say conflictPolicy: Adopt to replace it or Merge to add to it")
 }
 
 func ownedBy(secret *corev1.Secret, src v1alpha1.Source) bool { return owns(secret, src.GetUID()) }
@@ -87,8 +91,8 @@ func untouched(live *corev1.Secret, kind string, src v1alpha1.Source) bool {
 	if !intact(live, kind, src) || !merges(src) && (len(live.Data) != len(recordOf(live, kind, src).keys()) || !ownedBy(live, src)) {
 		return false
 	}
-	t := src.Target()
-	return holds(live.Labels, t.Labels) && holds(live.Annotations, t.Annotations)
+	m := wanted(src, recordOf(live, kind, src).Fetched)
+	return holds(live.Labels, m.Labels) && holds(live.Annotations, m.Annotations)
 }
 
 func holds(all, some map[string]string) bool {
@@ -100,25 +104,33 @@ func holds(all, some map[string]string) bool {
 	return true
 }
 
+// wanted is what a spec says and what was fetched.
+func wanted(src v1alpha1.Source, fetched Metadata) Metadata {
+	t := src.Target()
+	return Metadata{Labels: replaced(t.Labels, nil, fetched.Labels), Annotations: replaced(t.Annotations, nil, fetched.Annotations)}
+}
+
 // build makes the Secret as it is to be. live is nil when there is none. When it cannot be changed in place, because its
 // type is another one, the second result is true.
 func build(live *corev1.Secret, kind string, src v1alpha1.Source, content Content) (*corev1.Secret, bool, *Problem) {
 	old := recordOf(live, kind, src)
-	target := src.Target()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: src.GetNamespace(), Name: targetName(src)}, Type: content.Type}
 	recreate := false
 	if live != nil {
 		secret = live.DeepCopy()
 		if content.Same {
 			content.Type, content.Keys = live.Type, old.keys()
-			content.Data = dataOf(live, old)
+			content.Data, content.Metadata = dataOf(live, old), old.Fetched
 		}
 		if recreate = live.Type != content.Type; recreate {
 			if merges(src) {
-				return nil, false, &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s has type %s, and this object makes %s: give another targetSecretName", live.Namespace, live.Name, live.Type, content.Type)}
+				return nil, false, &Problem{Reason: v1alpha1.ReasonSecretConflict, Final: true, Message: fmt.Sprintf("Secret %s/%s has type %s, and this object makes %s: name another Secret in the spec", live.Namespace, live.Name, live.Type, content.Type)}
 			}
 			secret.ObjectMeta = metav1.ObjectMeta{Namespace: live.Namespace, Name: live.Name, Labels: live.Labels, Annotations: maps.Clone(live.Annotations)}
 		}
+	}
+	if problem := unfit(content.Metadata); problem != nil {
+		return nil, false, problem
 	}
 	secret.Type = content.Type
 	all := records(secret)
@@ -138,14 +150,15 @@ func build(live *corev1.Secret, kind string, src v1alpha1.Source, content Conten
 		all = map[string]*record{}
 	}
 	takeOver(secret, content.Keys)
-	r := &record{UID: src.GetUID(), Paths: pathsOf(content.Keys), State: content.State,
-		Labels: slices.Sorted(maps.Keys(target.Labels)), Annotations: slices.Sorted(maps.Keys(target.Annotations))}
+	metadata := wanted(src, content.Metadata)
+	r := &record{UID: src.GetUID(), Paths: pathsOf(content.Keys), Fetched: content.Metadata, State: content.State,
+		Labels: slices.Sorted(maps.Keys(metadata.Labels)), Annotations: slices.Sorted(maps.Keys(metadata.Annotations))}
 	var formerLabels, formerAnnotations []string
 	if old != nil {
 		formerLabels, formerAnnotations = old.Labels, old.Annotations
 	}
-	secret.Labels = replaced(secret.Labels, formerLabels, target.Labels)
-	secret.Annotations = replaced(secret.Annotations, formerAnnotations, target.Annotations)
+	secret.Labels = replaced(secret.Labels, formerLabels, metadata.Labels)
+	secret.Annotations = replaced(secret.Annotations, formerAnnotations, metadata.Annotations)
 	all[recordName(kind, src)] = r
 	if problem := keepRecords(secret, all); problem != nil {
 		return nil, false, problem
@@ -208,10 +221,29 @@ func replaced(all map[string]string, former []string, now map[string]string) map
 	return out
 }
 
+// unfit says what of the fetched labels and annotations the API server would refuse, without showing a value.
+func unfit(m Metadata) *Problem {
+	problem := func(what, key, rule string) *Problem {
+		return &Problem{Reason: v1alpha1.ReasonInvalidValue, Message: fmt.Sprintf("what was fetched for the %s %s cannot be one: %s; correct the value at its source, or fetch another", what, key, rule)}
+	}
+	for _, key := range slices.Sorted(maps.Keys(m.Labels)) {
+		if len(validation.IsValidLabelValue(m.Labels[key])) > 0 {
+			return problem("label", key, "it must have at most 63 letters, digits, '-', '_' and '.', and begin and end with a letter or digit")
+		}
+	}
+	size := 0
+	for _, key := range slices.Sorted(maps.Keys(m.Annotations)) {
+		if size += len(key) + len(m.Annotations[key]); size > maxFetched {
+			return problem("annotation", key, fmt.Sprintf("all of them together may have %d bytes", maxFetched))
+		}
+	}
+	return nil
+}
+
 // invalid says what of a Secret the API server would refuse, as far as the spec of a source can cause it.
 func invalid(secret *corev1.Secret) *Problem {
 	if reserved(secret.Type) {
-		return &Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: fmt.Sprintf("spec.type is %s, which others than Secrets of people have: write Opaque or another type", secret.Type)}
+		return &Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: fmt.Sprintf("the spec wants type %s, which others than Secrets of people have: write Opaque or another type", secret.Type)}
 	}
 	if secret.Labels[v1alpha1.LabelHandshake] != "" {
 		return &Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: "spec.labels has " + v1alpha1.LabelHandshake + ", by which the operator knows its own Secrets: leave it out"}
@@ -226,7 +258,7 @@ func invalid(secret *corev1.Secret) *Problem {
 		size += len(value)
 	}
 	if size > corev1.MaxSecretSize {
-		return &Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf("what was fetched has %d bytes, and a Secret can hold %d: name fewer paths, or make two Secrets", size, corev1.MaxSecretSize)}
+		return &Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf("what was fetched has %d bytes, and a Secret can hold %d: fetch fewer values, or make two Secrets", size, corev1.MaxSecretSize)}
 	}
 	return nil
 }

@@ -131,6 +131,13 @@ func (i *Identity) GetX509SVID() (*x509svid.SVID, error) {
 	return i.svid, nil
 }
 
+// SVIDs gives the one that there is.
+func (i *Identity) SVIDs() []*x509svid.SVID {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return []*x509svid.SVID{i.svid}
+}
+
 // GetX509BundleForTrustDomain implements x509bundle.Source.
 func (i *Identity) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
 	i.mu.Lock()
