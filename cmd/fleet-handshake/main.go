@@ -65,13 +65,20 @@ func command() *cobra.Command {
 	f.BoolVar(&opts.LeaderElect, "leader-elect", opts.LeaderElect, "let one of several replicas work at a time")
 	f.StringVar(&opts.ListenAddress, "listen-address", opts.ListenAddress, "address of /healthz, /readyz and /metrics; 0 turns it off")
 	f.IntVar(&opts.Workers, "workers", opts.Workers, "how many FleetHandshakes are worked on at a time")
-	f.IntVar(&opts.SourceWorkers, "source-workers", opts.SourceWorkers, "how many VaultSecrets, VaultDynamicSecrets and VaultPKISecrets are worked on at a time")
+	f.IntVar(&opts.SourceWorkers, "source-workers", opts.SourceWorkers, "how many objects that make Secrets, such as VaultSecrets, are worked on at a time")
 	f.StringVar(&opts.Vault.Addr, "vault-addr", opts.Vault.Addr, "URL of the Vault of sources that name none; empty: they have to name one")
 	f.StringVar(&opts.Vault.CAFile, "vault-ca-file", opts.Vault.CAFile, "PEM file that certificates of Vault servers are checked with where no VaultConnection says otherwise; empty: those that browsers trust")
 	f.StringVar(&opts.Vault.AuthPath, "vault-auth-path", opts.Vault.AuthPath, "where the method kubernetes is mounted in Vault, for sources that say nothing else")
 	f.StringVar(&opts.Vault.Role, "vault-role", opts.Vault.Role, "role in Vault of sources that name none; empty: the namespace of the service account")
 	f.StringVar(&opts.Vault.ServiceAccount, "vault-service-account", opts.Vault.ServiceAccount, "service account that sources log in to Vault with that name none, in the namespace of each")
 	f.IntVar(&opts.Vault.RequestsPerSecond, "vault-requests-per-second", opts.Vault.RequestsPerSecond, "how many requests each Vault server gets in a second where no VaultConnection says otherwise")
+	f.StringVar(&opts.VSecM.SafeURL, "vsecm-safe-url", opts.VSecM.SafeURL, "URL of the Safe of VSecMSecrets that name none")
+	f.StringVar(&opts.VSecM.TrustDomain, "vsecm-trust-domain", opts.VSecM.TrustDomain, "SPIFFE trust domain of Safe and of the operator")
+	f.StringVar(&opts.VSecM.EndpointSocket, "vsecm-endpoint-socket", opts.VSecM.EndpointSocket, "address of the SPIFFE Workload API; it is asked only when there is a VSecMSecret")
+	f.StringVar(&opts.VSecM.SafePattern, "vsecm-safe-pattern", "", "SPIFFE ID of Safe: a regular expression that begins with ^spiffe://, or what the ID begins with; empty: that of VSecM")
+	f.StringVar(&opts.VSecM.WorkloadPattern, "vsecm-workload-pattern", "", "SPIFFE ID of workloads, written as --vsecm-safe-pattern; empty: that of VSecM")
+	f.StringVar(&opts.VSecM.NamePattern, "vsecm-name-pattern", "", "regular expression whose first group is the name of a workload in its SPIFFE ID; empty: that of VSecM")
+	f.StringSliceVar(&opts.VSecM.Allow, "vsecm-allow", nil, "secrets of Safe that namespaces may have, each as namespace/name, with * at the end for all that begin so; empty: none")
 	f.StringSliceVar(&opts.Workspaces, "workspaces", opts.Workspaces, "namespaces that the operator writes in, beside those with the label fleethandshake.io/workspace=true: Fleet workspaces")
 	f.StringSliceVar(&opts.SourceNamespaces, "source-namespaces", nil, "namespaces that the operator reads Secrets of, beside the workspaces; empty: all")
 	f.StringVar(&opts.RevokedGrants, "revoked-grants", opts.RevokedGrants, "what happens to the copies in the clusters when the consent to send a Secret is taken back: Remove or Keep")
@@ -83,24 +90,41 @@ func command() *cobra.Command {
 	f.IntVar(&opts.WithdrawalThreshold, "withdrawal-threshold", opts.WithdrawalThreshold, "percentage of the clusters that a change of targets may withdraw the Secret from without a confirmation; 100 never asks")
 	f.StringVar(&logLevel, "log-level", "info", "panic, fatal, error, warning, info, debug or trace")
 	f.StringVar(&logFormat, "log-format", "text", "text or json")
-	f.VisitAll(func(flag *pflag.Flag) { flag.Usage += " [$" + envName(flag.Name) + "]" })
+	f.VisitAll(func(flag *pflag.Flag) { flag.Usage += " [$" + strings.Join(envNames(flag.Name), ", $") + "]" })
 	return cmd
 }
 
-func envName(flag string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+// ofVSecM are the variables that VSecM itself is configured with (core/constants/env/env.go).
+var ofVSecM = map[string]string{
+	"vsecm-safe-url":         "VSECM_SAFE_ENDPOINT_URL",
+	"vsecm-trust-domain":     "SPIFFE_TRUST_DOMAIN",
+	"vsecm-endpoint-socket":  "SPIFFE_ENDPOINT_SOCKET",
+	"vsecm-safe-pattern":     "VSECM_SPIFFEID_PREFIX_SAFE",
+	"vsecm-workload-pattern": "VSECM_SPIFFEID_PREFIX_WORKLOAD",
+	"vsecm-name-pattern":     "VSECM_WORKLOAD_NAME_REGEXP",
 }
 
-// fromEnvironment sets each flag that is not on the command line from its environment twin.
+// envNames are the variables that a flag is read from; the first that is set counts.
+func envNames(flag string) []string {
+	names := []string{envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+	if theirs := ofVSecM[flag]; theirs != "" {
+		names = append(names, theirs)
+	}
+	return names
+}
+
+// fromEnvironment sets each flag that is not on the command line from its environment twins.
 func fromEnvironment(flags *pflag.FlagSet) error {
 	var failed error
 	flags.VisitAll(func(flag *pflag.Flag) {
-		value, ok := os.LookupEnv(envName(flag.Name))
-		if !ok || flag.Changed || failed != nil {
-			return
-		}
-		if err := flags.Set(flag.Name, value); err != nil {
-			failed = fmt.Errorf("environment variable %s: %w", envName(flag.Name), err)
+		for _, name := range envNames(flag.Name) {
+			value, ok := os.LookupEnv(name)
+			if !ok || flag.Changed || failed != nil {
+				continue
+			}
+			if err := flags.Set(flag.Name, value); err != nil {
+				failed = fmt.Errorf("environment variable %s: %w", name, err)
+			}
 		}
 	})
 	return failed

@@ -12,6 +12,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/handshake"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/vaultsource"
+	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/vsecmsource"
 	"github.com/fleet-handshake/fleet-handshake/pkg/event"
 	fleetctl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleet.cattle.io"
 	handshakectl "github.com/fleet-handshake/fleet-handshake/pkg/generated/controllers/fleethandshake.io"
@@ -19,6 +20,7 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/secrets"
 	"github.com/fleet-handshake/fleet-handshake/pkg/syncstatus"
 	"github.com/fleet-handshake/fleet-handshake/pkg/workspace"
+	"github.com/prometheus/client_golang/prometheus"
 	fleet "github.com/rancher/fleet/pkg/apis/fleet.cattle.io/v1alpha1"
 	"github.com/rancher/lasso/pkg/cache"
 	"github.com/rancher/lasso/pkg/client"
@@ -91,15 +93,17 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	if err := serve(ctx, stop, opts.ListenAddress, &ready); err != nil {
 		return err
 	}
-	var fromVault atomic.Pointer[vaultsource.Sources]
+	var made atomic.Pointer[[]makers]
 	defer func() {
-		if s := fromVault.Load(); s != nil {
-			s.Close()
+		if all := made.Load(); all != nil {
+			for _, m := range *all {
+				m.Close()
+			}
 		}
 	}()
 	work := func(ctx context.Context) {
-		sources, err := startControllers(ctx, cfg, kube, opts, auditLog)
-		fromVault.Store(sources)
+		all, err := startControllers(ctx, cfg, kube, opts, auditLog)
+		made.Store(&all)
 		if err != nil {
 			stop(err)
 			return
@@ -122,7 +126,7 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	return nil
 }
 
-func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Interface, opts Options, auditLog *audit.Log) (*vaultsource.Sources, error) {
+func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Interface, opts Options, auditLog *audit.Log) ([]makers, error) {
 	clients, err := client.NewSharedClientFactory(cfg, nil)
 	if err != nil {
 		return nil, fmt.Errorf("making the client factory: %w", err)
@@ -157,7 +161,7 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		return nil, err
 	}
 	fleetV1, handshakeV1 := fleetFactory.Fleet().V1alpha1(), handshakeFactory.Fleethandshake().V1alpha1()
-	fromVault, sources, err := registerSources(ctx, handshakeV1, kube.CoreV1(), store, opts)
+	all, sources, err := registerSources(ctx, handshakeV1, kube.CoreV1(), store, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +194,7 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 		handshakeV1.VaultSecret().Informer():        dropManagedFields,
 		handshakeV1.VaultDynamicSecret().Informer(): dropManagedFields,
 		handshakeV1.VaultPKISecret().Informer():     dropManagedFields,
+		handshakeV1.VSecMSecret().Informer():        dropManagedFields,
 		fleetV1.Bundle().Informer():                 dropStatus,
 		fleetV1.BundleDeployment().Informer():       stripDeployment,
 		fleetV1.Cluster().Informer():                dropStatus,
@@ -208,24 +213,43 @@ func startControllers(ctx context.Context, cfg *rest.Config, kube kubernetes.Int
 	if err := shared.Start(ctx, opts.Workers); err != nil {
 		return nil, fmt.Errorf("starting the controllers: %w", err)
 	}
-	go fromVault.Run(ctx)
+	for _, m := range all {
+		go m.Run(ctx)
+	}
 	go sources.Run(ctx)
-	return fromVault, nil
+	return all, nil
+}
+
+// makers are the sources of one secret manager.
+type makers interface {
+	Register(ctx context.Context, registry prometheus.Registerer, wake func(kind, namespace, name string), retry func()) error
+	Run(ctx context.Context)
+	Close()
 }
 
 // registerSources prepares the controller of what makes Secrets.
-func registerSources(ctx context.Context, controllers handshakectlv1.Interface, core corev1client.CoreV1Interface, store *secrets.Store, opts Options) (*vaultsource.Sources, *source.Controller, error) {
+func registerSources(ctx context.Context, controllers handshakectlv1.Interface, core corev1client.CoreV1Interface, store *secrets.Store, opts Options) ([]makers, *source.Controller, error) {
 	fromVault, err := vaultsource.New(vaultsource.Config{Controllers: controllers, Core: core, Namespace: opts.Namespace, Defaults: opts.Vault})
 	if err != nil {
 		return nil, nil, err
 	}
-	sources, err := source.New(ctx, source.Config{
-		Secrets: store, Writer: core, Events: event.NewRecorder(core), Workers: opts.SourceWorkers, Clock: opts.Clock,
-	}, registry(), fromVault.Kinds()...)
+	fromVSecM, err := vsecmsource.New(controllers.VSecMSecret(), opts.VSecM)
 	if err != nil {
 		return nil, nil, err
 	}
-	return fromVault, sources, fromVault.Register(ctx, registry(), sources.Wake, sources.Retry)
+	all := []makers{fromVault, fromVSecM}
+	sources, err := source.New(ctx, source.Config{
+		Secrets: store, Writer: core, Events: event.NewRecorder(core), Workers: opts.SourceWorkers, Clock: opts.Clock,
+	}, registry(), slices.Concat(fromVault.Kinds(), fromVSecM.Kinds())...)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, m := range all {
+		if err := m.Register(ctx, registry(), sources.Wake, sources.Retry); err != nil {
+			return nil, nil, err
+		}
+	}
+	return all, sources, nil
 }
 
 func dropManagedFields(o any) (any, error) {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/vaultsource"
+	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/vsecmsource"
+	"github.com/fleet-handshake/fleet-handshake/pkg/vsecm"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
 )
@@ -33,10 +35,11 @@ type Options struct {
 	ListenAddress string
 	// Workers is how many handshakes are worked on at a time.
 	Workers int
-	// SourceWorkers is how many VaultSecrets, VaultDynamicSecrets and VaultPKISecrets are worked on at a time.
+	// SourceWorkers is how many objects that make Secrets, such as VaultSecrets, are worked on at a time.
 	SourceWorkers int
-	// Vault holds for the sources that say nothing else.
+	// Vault and VSecM hold for the sources that say nothing else.
 	Vault vaultsource.Defaults
+	VSecM vsecmsource.Defaults
 	// Workspaces are the namespaces that the operator writes in, beside those that have the label
 	// fleethandshake.io/workspace.
 	Workspaces []string
@@ -67,6 +70,7 @@ func Defaults() Options {
 	return Options{
 		Namespace: "fleet-handshake-system", LeaderElect: true, ListenAddress: ":8080", Workers: 8, SourceWorkers: 16,
 		Vault:      vaultsource.Defaults{AuthPath: "kubernetes", ServiceAccount: "vault-operator-sync", RequestsPerSecond: 20},
+		VSecM:      vsecmsource.Defaults{SafeURL: vsecm.DefaultAddress, TrustDomain: vsecm.DefaultTrustDomain, EndpointSocket: vsecm.DefaultEndpointSocket},
 		Workspaces: []string{"fleet-default"}, RevokedGrants: RemoveRevoked,
 		FleetNamespace: "cattle-fleet-system", StuckAfter: 10 * time.Minute, MissingGrace: time.Minute, WithdrawalThreshold: 50,
 	}
@@ -84,7 +88,7 @@ func (o Options) Validate() error {
 	if o.SourceWorkers < 1 {
 		errs = append(errs, fmt.Errorf("--source-workers is %d: write 1 or more", o.SourceWorkers))
 	}
-	errs = append(errs, validateVault(o.Vault))
+	errs = append(errs, validateVault(o.Vault), o.VSecM.Validate())
 	if o.RevokedGrants != RemoveRevoked && o.RevokedGrants != KeepRevoked {
 		errs = append(errs, fmt.Errorf("--revoked-grants is %q: write %s or %s", o.RevokedGrants, RemoveRevoked, KeepRevoked))
 	}

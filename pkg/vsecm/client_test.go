@@ -199,7 +199,7 @@ func TestAddresses(t *testing.T) {
 		require.ErrorContains(t, err, DefaultAddress)
 	}
 	for _, address := range []string{"https://SAFE:8443", "https://safe:8443/", "https://safe:8443//"} {
-		base, err := baseOf(address)
+		base, err := BaseOf(address)
 		require.NoError(t, err)
 		assert.Equal(t, "https://safe:8443", base)
 	}

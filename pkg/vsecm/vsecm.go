@@ -119,7 +119,7 @@ type identity struct {
 
 // at finds the Safe at an address, and the SVID of our workload with a name.
 func (c *Client) at(ctx context.Context, address, workload string) (*safe, identity, error) {
-	base, err := baseOf(address)
+	base, err := BaseOf(address)
 	if err != nil {
 		return nil, identity{}, &upstream.Error{Kind: upstream.Invalid, Request: request, Address: "the given URL", Reason: err.Error()}
 	}
@@ -147,9 +147,9 @@ func (c *Client) safeAt(base string) *safe {
 	return s
 }
 
-// baseOf is the address without a slash at its end. The error says what to write instead, and nothing of what is written:
+// BaseOf is the address without a slash at its end. The error says what to write instead, and nothing of what is written:
 // it could have a password.
-func baseOf(address string) (string, error) {
+func BaseOf(address string) (string, error) {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil || u.Hostname() == "":

@@ -70,6 +70,9 @@ func (c *Controller) plan(k key, src v1alpha1.Source, o outcome, now time.Time) 
 			m.failures = 0
 			m.next = now.Add(wait - time.Duration(chance()*float64(wait)/5))
 		}
+		if by := o.problem.By; !by.IsZero() && (m.next.IsZero() || by.Before(m.next)) {
+			m.next = by
+		}
 	})
 	return c.memo(k, src)
 }

@@ -68,6 +68,9 @@ type Origin struct {
 	Version int64  `json:"version,omitempty"`
 }
 
+// IsZero says whether there are none.
+func (m Metadata) IsZero() bool { return len(m.Labels) == 0 && len(m.Annotations) == 0 }
+
 // Content is what a Secret is to hold.
 type Content struct {
 	// Same says that the Secret keeps what it holds, and that Type, Data, Keys and Metadata are not set.
@@ -88,6 +91,9 @@ type Content struct {
 	Next, StaleAt time.Time
 	// Problem is what a person should know although there is content.
 	Problem *Problem
+	// Unfetched says that the request has failed, as Problem says, and that the content is what the Secret holds without
+	// what may not stay.
+	Unfetched bool
 	// Report writes what the kind has in its status beside SourceStatus; nil is nothing.
 	Report func(v1alpha1.Source)
 }
@@ -101,6 +107,8 @@ type Problem struct {
 	Final bool
 	// Retry is when to try again without either; 0 is after a few minutes.
 	Retry time.Duration
+	// By is when to try again at the latest, also when it is Final; zero is never.
+	By time.Time
 }
 
 func (p *Problem) Error() string { return p.Reason + ": " + p.Message }

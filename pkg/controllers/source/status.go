@@ -11,10 +11,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxKeys bounds the rows of status.keys, and maxMessage the bytes of a message of a condition: a person reads it, and the
-// API server takes no more than 32768.
+// maxKeys bounds the rows of status.keys, maxPath the bytes of a path there, and maxMessage those of a message of a condition: a
+// person reads it, and the API server takes no more than 32768.
 const (
 	maxKeys    = 200
+	maxPath    = 1024
 	maxMessage = 1024
 )
 
@@ -77,7 +78,7 @@ func apply(src v1alpha1.Source, o outcome, next, now time.Time) {
 func conditions(src v1alpha1.Source, o outcome, stale bool) {
 	p := o.problem
 	switch {
-	case o.content != nil, o.worked:
+	case o.content != nil && !o.content.Unfetched, o.worked:
 		set(src, v1alpha1.ConditionFetched, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "the last request has worked")
 	case o.fetch && p != nil:
 		set(src, v1alpha1.ConditionFetched, metav1.ConditionFalse, p.Reason, p.Message)
@@ -150,7 +151,7 @@ func rows(keys map[string]Origin) ([]v1alpha1.KeyOrigin, int32) {
 		if len(out) == maxKeys {
 			break
 		}
-		out = append(out, v1alpha1.KeyOrigin{Key: key, Path: keys[key].Path, Version: keys[key].Version})
+		out = append(out, v1alpha1.KeyOrigin{Key: key, Path: strings.ToValidUTF8(keys[key].Path[:min(len(keys[key].Path), maxPath)], ""), Version: keys[key].Version})
 	}
 	return out, int32(len(keys) - len(out)) //nolint:gosec // a Secret has no 2^31 keys
 }

@@ -117,6 +117,12 @@ func TestAtMost200RowsOfKeys(t *testing.T) {
 	assert.Equal(t, int32(3), omitted)
 }
 
+func TestPathsAreCutBetweenCharacters(t *testing.T) {
+	got, _ := rows(map[string]Origin{"a": {Path: strings.Repeat("x", 1024)}, "b": {Path: "x" + strings.Repeat("ü", 600)}})
+	assert.Equal(t, strings.Repeat("x", 1024), got[0].Path)
+	assert.Equal(t, "x"+strings.Repeat("ü", 511), got[1].Path)
+}
+
 func TestMessagesAreCutBetweenCharacters(t *testing.T) {
 	for name, c := range map[string]struct{ message, want string }{
 		"a short one stays":            {"there is nothing", "there is nothing"},

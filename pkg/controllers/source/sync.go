@@ -123,7 +123,11 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 	c.remember(k, src, func(m *memo) { m.woken, m.state = false, want.State })
 	started := c.Clock.Now()
 	content, err := fetcher.Fetch(ctx, src, want)
-	c.metrics.fetched(k.kind, err, c.Clock.Now().Sub(started))
+	failed := err
+	if content.Unfetched {
+		failed = content.Problem
+	}
+	c.metrics.fetched(k.kind, failed, c.Clock.Now().Sub(started))
 	if err != nil {
 		if ctx.Err() != nil {
 			return 0, nil //nolint:nilerr // the operator ends

@@ -102,9 +102,6 @@ func render(tree *vaultkv.Tree, vs *v1alpha1.VaultSecret) (vaultkv.Rendered, err
 	return tree.Env(cmp.Or(vs.Spec.Separator, "_"))
 }
 
-// maxPath bounds what is noted of where a key came from.
-const maxPath = 1024
-
 func origins(rendered vaultkv.Rendered, vs *v1alpha1.VaultSecret) map[string]source.Origin {
 	out := map[string]source.Origin{}
 	for key := range rendered.Data {
@@ -116,7 +113,7 @@ func origins(rendered vaultkv.Rendered, vs *v1alpha1.VaultSecret) map[string]sou
 			}
 			origin.Path = strings.Join(paths, ", ")
 		}
-		out[key] = source.Origin{Path: strings.ToValidUTF8(origin.Path[:min(len(origin.Path), maxPath)], ""), Version: origin.Version}
+		out[key] = source.Origin{Path: origin.Path, Version: origin.Version}
 	}
 	return out
 }

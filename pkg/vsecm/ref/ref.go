@@ -35,6 +35,11 @@ type Ref struct {
 // String is the ref as it was written.
 func (r Ref) String() string { return r.text }
 
+// Child is the ref of a value in the object that this one leads to.
+func (r Ref) Child(name string) string {
+	return r.text + "." + strings.NewReplacer(`\`, `\\`, ".", `\.`).Replace(name)
+}
+
 // Parse reads a ref. The error says what to write instead.
 func Parse(text string) (Ref, error) {
 	parts := []string{""}
