@@ -35,12 +35,12 @@ func (g group) build(ctx context.Context, progress io.Writer, module, folder str
 	}
 	defer os.RemoveAll(unfinished) //nolint:errcheck // a leftover is harmless and named as such
 
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", g.ldflags, "-tags", g.tags, "-o", unfinished + "/"}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", g.ldflags, "-gcflags", g.gcflags, "-tags", g.tags, "-o", unfinished + "/"}
 	for _, p := range programs {
 		args = append(args, p.path)
 	}
 	err = reporting(progress, func() error {
-		_, err := runGo(ctx, module, args...)
+		_, err := runGo(ctx, module, g.env(), args...)
 		return err
 	})
 	if err != nil {
@@ -73,13 +73,23 @@ func reporting(progress io.Writer, f func() error) error {
 	}
 }
 
+// env is what the build needs in its environment beside the usual. Parts in C
+// are built in a hurry, too.
+func (g group) env() []string {
+	if !g.cgo {
+		return nil
+	}
+	return []string{"CGO_ENABLED=1", "CGO_CFLAGS=-O0"}
+}
+
 // runGo runs the go command in a pinned module and returns what it printed.
 // Flags and workspaces of the user's own do not apply there; the module proxy
 // and the checksum database do.
-func runGo(ctx context.Context, module string, args ...string) (string, error) {
+func runGo(ctx context.Context, module string, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOOS=", "GOARCH=")
+	cmd.Env = append(cmd.Env, env...)
 	// The compilers belong to the go command: all end together.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }

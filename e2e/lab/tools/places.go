@@ -59,11 +59,11 @@ func FleetFolder(ctx context.Context) (string, error) {
 	}
 	module := filepath.Join(root, "e2e", "lab", "tools", "fleet")
 	list := []string{"list", "-m", "-f", "{{.Dir}}", fleetModule}
-	dir, err := runGo(ctx, module, list...)
+	dir, err := runGo(ctx, module, nil, list...)
 	if err == nil && dir == "" {
 		// Not downloaded yet: the programs came from the cache.
-		if _, err = runGo(ctx, module, "mod", "download", fleetModule); err == nil {
-			dir, err = runGo(ctx, module, list...)
+		if _, err = runGo(ctx, module, nil, "mod", "download", fleetModule); err == nil {
+			dir, err = runGo(ctx, module, nil, list...)
 		}
 	}
 	if err != nil {

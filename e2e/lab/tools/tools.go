@@ -1,4 +1,4 @@
-// Package tools builds the programs a lab runs (Kubernetes, etcd and Fleet)
+// Package tools builds the programs a lab runs (Kubernetes, etcd, Fleet and more)
 // from Go modules pinned beside this file, once, into a cache that all
 // checkouts share.
 package tools
@@ -42,6 +42,8 @@ const (
 	Pause                 Name = "pause"
 	Helm                  Name = "helm"
 	Package               Name = "package"
+	SpireAgent            Name = "spire-agent"
+	SpireServer           Name = "spire-server"
 	VaultLab              Name = "vault-lab"
 )
 
@@ -60,6 +62,10 @@ type group struct {
 	ldflags string
 	// tags for the Go compiler
 	tags string
+	// gcflags for the Go compiler
+	gcflags string
+	// cgo lets the programs have parts in C
+	cgo bool
 	// about says how long the first build takes on two cores
 	about string
 	// packages to build, in the order they are spoken of
@@ -141,6 +147,18 @@ var groups = []group{
 		about:    "4 minutes",
 		packages: []program{{VaultLab, Module + "/e2e/lab/tools/vault", "vault"}},
 	},
+	{
+		// The longest of all builds, and speed of the programs matters to nobody.
+		folder:  "e2e/lab/tools/spire",
+		ldflags: "-s -w",
+		gcflags: "all=-N -l -dwarf=false",
+		cgo:     true, // SQLite
+		about:   "7 minutes",
+		packages: []program{
+			{SpireServer, "github.com/spiffe/spire/cmd/spire-server", "spire-server"},
+			{SpireAgent, "github.com/spiffe/spire/cmd/spire-agent", "spire-agent"},
+		},
+	},
 }
 
 // Ensure returns the paths of the named programs, after building those that
@@ -221,7 +239,7 @@ func (g group) cacheFolder(root string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the pinned module of %s: %w", g.folder, err)
 	}
-	hash.Write([]byte(g.ldflags + g.tags))
+	hash.Write([]byte(g.ldflags + g.tags + g.gcflags + strings.Join(g.env(), " ")))
 	return filepath.Join(base, "tools", filepath.Base(g.folder)+"-"+hex.EncodeToString(hash.Sum(nil))[:12]), nil
 }
 

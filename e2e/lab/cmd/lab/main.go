@@ -15,15 +15,18 @@ import (
 	"syscall"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/spire"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/vault"
 )
 
 const usage = `usage:
-  lab build [--nodes]                                             build the programs that a lab needs, if they are not built yet
+  lab build [--nodes] [--sources]                                 build the programs that a lab needs, if they are not built yet
   lab up [--dir DIR] [--downstream N] [--nodes] [--lifetime 4h]   start a hub and N clusters, if they do not run yet
   lab down [--dir DIR]                                            end every lab in or below DIR and remove its data
   lab status [--dir DIR]                                          say what runs in or below DIR
 
 --nodes gives each cluster a node, and runs Fleet in pods. It needs root, and runc.
+--sources builds Vault and SPIRE, too, which tests run.
 The default DIR is .lab in the repository; up uses .lab/default.
 `
 
@@ -61,8 +64,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.SetOutput(io.Discard)
 	dir := flags.String("dir", labs, "")
 	nodes := flags.Bool("nodes", false, "")
-	downstream, lifetime := 3, lab.DefaultLifetime
-	if args[0] == "up" {
+	downstream, lifetime, sources := 3, lab.DefaultLifetime, false
+	switch args[0] {
+	case "build":
+		flags.BoolVar(&sources, "sources", false, "")
+	case "up":
 		*dir = filepath.Join(labs, "default")
 		flags.IntVar(&downstream, "downstream", downstream, "")
 		flags.DurationVar(&lifetime, "lifetime", lifetime, "")
@@ -76,8 +82,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 	switch args[0] {
 	case "build":
-		// Where no node can run, nobody needs its programs.
-		return lab.Build(ctx, lab.Options{Fleet: true, Nodes: *nodes && lab.NodesAvailable() == nil, Progress: out})
+		return build(ctx, out, *nodes, sources)
 	case "up":
 		_, groups := lab.Fleet3()
 		return up(ctx, out, root, lab.Options{
@@ -96,6 +101,19 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return lab.Status(*dir, out)
 	}
 	return errUsage
+}
+
+// build builds what is missing. Where no node can run, nobody needs its
+// programs.
+func build(ctx context.Context, out io.Writer, nodes, sources bool) error {
+	err := lab.Build(ctx, lab.Options{Fleet: true, Nodes: nodes && lab.NodesAvailable() == nil, Progress: out})
+	if err == nil && sources {
+		err = vault.Build(ctx, out)
+	}
+	if err == nil && sources {
+		err = spire.Build(ctx, out)
+	}
+	return err
 }
 
 // up starts a lab that outlives this command, unless it runs already.
