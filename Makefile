@@ -1,6 +1,6 @@
 # Every target calls one script. "make demo" and "make test" are all that a newcomer needs.
 
-.PHONY: build package demo demo-vault test test-install generate lint bench lab-up lab-down fuzz sbom
+.PHONY: build package demo demo-vault demo-vsecm test test-install generate lint bench lab-up lab-down fuzz sbom
 
 build: ## Build bin/fleet-handshake
 	./scripts/build
@@ -13,6 +13,9 @@ demo: ## Watch a Secret travel to three real clusters
 
 demo-vault: ## Watch what a real Vault holds and makes travel to real clusters
 	./scripts/demo vault
+
+demo-vsecm: ## Watch what VMware Secrets Manager holds travel to real clusters, with a real SPIRE
+	./scripts/demo vsecm
 
 test: ## Run every test
 	./scripts/test

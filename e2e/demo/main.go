@@ -1,6 +1,7 @@
 // Command demo shows Fleet Handshake at work: a hub and three downstream clusters, real Fleet, and one Secret that
-// travels, is rotated, survives tampering and is withdrawn. "demo vault" shows Secrets that come from a real Vault. It
-// exits 0 only if every step really happened: it reads the downstream clusters.
+// travels, is rotated, survives tampering and is withdrawn. "demo vault" shows Secrets that come from a real Vault, and
+// "demo vsecm" those of VMware Secrets Manager, with a real SPIRE. It exits 0 only if every step really happened: it reads
+// the downstream clusters.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,12 +27,10 @@ type demo struct {
 }
 
 func main() {
-	begin := beginFleet
-	switch {
-	case len(os.Args) == 2 && os.Args[1] == "vault":
-		begin = beginVault
-	case len(os.Args) > 1:
-		fmt.Fprintln(os.Stderr, "demo: write demo, or demo vault")
+	stories := map[string]func(context.Context, *lab.Lab) (*demo, error){"": beginFleet, "vault": beginVault, "vsecm": beginVSecM}
+	begin, known := stories[strings.Join(os.Args[1:], " ")]
+	if !known {
+		fmt.Fprintln(os.Stderr, "demo: write demo, demo vault or demo vsecm")
 		os.Exit(2)
 	}
 	if err := run(begin); errors.Is(err, context.Canceled) {

@@ -22,9 +22,12 @@ type operator struct {
 	log string
 }
 
+// programOf is the program of the operator.
+func programOf(l *lab.Lab) string { return filepath.Join(l.Dir, "fleet-handshake") }
+
 func startOperator(ctx context.Context, root string, l *lab.Lab, d *demo) (*operator, error) {
 	fmt.Println("== Starting the operator")
-	binary := filepath.Join(l.Dir, "fleet-handshake")
+	binary := programOf(l)
 	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/fleet-handshake")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {

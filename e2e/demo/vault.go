@@ -6,11 +6,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
@@ -20,7 +17,6 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -112,52 +108,14 @@ func (s *vaultStory) tell() error {
 	})
 }
 
-func (s *vaultStory) meta(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: workspace, Name: name}
-}
-
-// sendOn sends the Secret of a source to the clusters.
-func (s *vaultStory) sendOn(name string) error {
-	_, err := s.hub.Handshakes.Create(s.ctx, &v1alpha1.FleetHandshake{ObjectMeta: s.meta(name), Spec: v1alpha1.FleetHandshakeSpec{
-		SecretName: name, TargetNamespace: targetNamespace, Targets: []v1alpha1.ClusterTarget{{ClusterGroup: lab.Production}},
-	}})
-	return err
-}
-
-// copyOf waits until a cluster has a copy that is fit.
-func (s *vaultStory) copyOf(cluster, name string, fit func(map[string][]byte) error) (map[string][]byte, error) {
-	var data map[string][]byte
-	err := clients.Until(s.ctx, patience, func(ctx context.Context) error {
-		copied, err := s.downstream[cluster].CoreV1().Secrets(targetNamespace).Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		data = copied.Data
-		return fit(data)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("the copy of %s in %s: %w", name, cluster, err)
-	}
-	return data, nil
-}
-
 // reaches waits until paris and tokyo have a value.
 func (s *vaultStory) reaches(began time.Time, value string) error {
-	var line []string
-	for _, cluster := range []string{"paris", "tokyo"} {
-		_, err := s.copyOf(cluster, settings, func(data map[string][]byte) error {
-			if string(data["password"]) != value {
-				return errors.New("it does not have the current value")
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	return s.reach(began, settings, func(copied *corev1.Secret) error {
+		if string(copied.Data["password"]) != value {
+			return errors.New("it does not have the current value")
 		}
-		line = append(line, fmt.Sprintf("%s after %.1f s", cluster, time.Since(began).Seconds()))
-	}
-	fmt.Printf("   %s/%s: %s\n", targetNamespace, settings, strings.Join(line, ", "))
-	return nil
+		return nil
+	})
 }
 
 func (s *vaultStory) first() error {
@@ -352,16 +310,7 @@ func (s *vaultStory) outage() error {
 }
 
 func (s *vaultStory) settingsSay(condition, reason string) error {
-	return clients.Until(s.ctx, 2*patience, func(ctx context.Context) error {
-		vs, err := s.hub.VaultKV.Get(ctx, workspace, settings)
-		if err != nil {
-			return err
-		}
-		if c := meta.FindStatusCondition(vs.Status.Conditions, condition); c == nil || c.Reason != reason {
-			return fmt.Errorf("VaultSecret %s does not say %s", settings, reason)
-		}
-		return nil
-	})
+	return says(s.ctx, s.hub.VaultKV, settings, condition, reason)
 }
 
 func (s *vaultStory) revoke() error {
@@ -403,11 +352,6 @@ func (s *vaultStory) table() error {
 	if pki, err := s.hub.VaultPKI.Get(s.ctx, workspace, certificate); err == nil {
 		rows["VaultPKISecret/"+certificate] = pki.Status.SourceStatus
 	}
-	for _, name := range slices.Sorted(maps.Keys(rows)) {
-		ready := meta.FindStatusCondition(rows[name].Conditions, v1alpha1.ConditionReady)
-		if ready != nil {
-			fmt.Printf("   %s: Ready=%s %s\n", name, ready.Status, ready.Reason)
-		}
-	}
+	printReady(rows)
 	return nil
 }
