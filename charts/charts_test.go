@@ -32,8 +32,8 @@ var (
 	newest = pinnedKubernetes()
 )
 
-// withMonitoring makes the charts see the kinds of the Prometheus Operator.
-const withMonitoring = "--api-versions=monitoring.coreos.com/v1/ServiceMonitor,monitoring.coreos.com/v1/PrometheusRule"
+// withEveryKind makes the charts see the kinds of the Prometheus Operator and of the SPIRE controller manager.
+const withEveryKind = "--api-versions=monitoring.coreos.com/v1/ServiceMonitor,monitoring.coreos.com/v1/PrometheusRule,spire.spiffe.io/v1alpha1/ClusterSPIFFEID"
 
 // pinnedKubernetes is the version that the tests run.
 func pinnedKubernetes() string {
@@ -69,7 +69,7 @@ func TestEveryObjectIsOfItsType(t *testing.T) {
 		t.Run(install.DefinitionsChart+" "+version, func(t *testing.T) { check(t, render(t, install.DefinitionsChart, version)) })
 		for _, set := range valueSets(t) {
 			t.Run(filepath.Base(set)+" "+version, func(t *testing.T) {
-				for _, object := range check(t, render(t, install.Chart, version, withMonitoring, "--values="+set)) {
+				for _, object := range check(t, render(t, install.Chart, version, withEveryKind, "--values="+set)) {
 					assert.Regexp(t, "^fleet-handshake(-[a-z]+)?$", object.GetName(), "one operator a hub: names are constant")
 					assert.Equal(t, "fleet-handshake", object.GetLabels()["app.kubernetes.io/name"], object.GetName())
 				}
@@ -80,8 +80,8 @@ func TestEveryObjectIsOfItsType(t *testing.T) {
 
 func TestNamespacesMayLookLikeNumbersAndBooleans(t *testing.T) {
 	used := map[string]bool{}
-	for _, object := range decoded(t, strictly(t), render(t, install.Chart, newest, withMonitoring, "--values="+valueSet(t, "high-availability"),
-		"--namespace=123", "--set-string=workspaces={1e3,true},sourceNamespaces={0x10,null,0o7},vault.namespaces={0o7},fleetNamespace=012,metrics.dashboard.namespace=6",
+	for _, object := range decoded(t, strictly(t), render(t, install.Chart, newest, withEveryKind, "--values="+valueSet(t, "high-availability"),
+		"--namespace=123", "--set-string=workspaces={1e3,true},sourceNamespaces={0x10,null,0o7},vault.namespaces={0o7},vsecm.allow={0x10/1e3},fleetNamespace=012,metrics.dashboard.namespace=6",
 	)) {
 		used[object.GetNamespace()] = true
 	}
@@ -109,7 +109,7 @@ func TestAnUpgradeEndsWhereEachReplicaHasANodeOfItsOwn(t *testing.T) {
 func TestTheSetsRenderEveryKindOfTheChart(t *testing.T) {
 	kinds := map[string]bool{}
 	for _, set := range valueSets(t) {
-		objects, err := lab.ParseObjects(render(t, install.Chart, newest, withMonitoring, "--values="+set))
+		objects, err := lab.ParseObjects(render(t, install.Chart, newest, withEveryKind, "--values="+set))
 		require.NoError(t, err)
 		for _, object := range objects {
 			kinds[object.GetKind()] = true
@@ -166,7 +166,7 @@ func TestTheRolesAreThoseOfTheMarkers(t *testing.T) {
 	want["Role cattle-fleet-system/fleet-handshake-fleet"] = want["Role cattle-fleet-system/fleet-handshake"]
 	delete(want, "Role cattle-fleet-system/fleet-handshake")
 	read(got, render(t, install.Chart, newest, "--show-only=templates/roles.yaml"))
-	require.Len(t, want, 6)
+	require.Len(t, want, 7)
 	assert.Equal(t, want, got)
 	for id, rules := range want {
 		require.NotEmpty(t, rules, id)
@@ -187,7 +187,7 @@ func TestAnOlderKubernetesIsRefused(t *testing.T) {
 
 // clusterScoped are the kinds of the charts that have no namespace.
 var clusterScoped = map[string]bool{
-	"ClusterRole": true, "ClusterRoleBinding": true, "CustomResourceDefinition": true,
+	"ClusterRole": true, "ClusterRoleBinding": true, "ClusterSPIFFEID": true, "CustomResourceDefinition": true,
 	"ValidatingAdmissionPolicy": true, "ValidatingAdmissionPolicyBinding": true,
 }
 
@@ -224,6 +224,19 @@ type prometheusRule struct {
 	} `json:"spec"`
 }
 
+// clusterSPIFFEID has the fields of the SPIRE controller manager that the chart uses.
+type clusterSPIFFEID struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		ClassName                 string               `json:"className"`
+		SPIFFEIDTemplate          string               `json:"spiffeIDTemplate"`
+		NamespaceSelector         metav1.LabelSelector `json:"namespaceSelector"`
+		PodSelector               metav1.LabelSelector `json:"podSelector"`
+		WorkloadSelectorTemplates []string             `json:"workloadSelectorTemplates"`
+	} `json:"spec"`
+}
+
 // strictly decodes a document into the type of its kind, and refuses unknown fields and keys that come twice.
 func strictly(t *testing.T) func(document []byte) error {
 	t.Helper()
@@ -241,6 +254,8 @@ func strictly(t *testing.T) func(document []byte) error {
 			return yaml.UnmarshalStrict(document, &serviceMonitor{})
 		case "monitoring.coreos.com/v1 PrometheusRule":
 			return yaml.UnmarshalStrict(document, &prometheusRule{})
+		case "spire.spiffe.io/v1alpha1 ClusterSPIFFEID":
+			return yaml.UnmarshalStrict(document, &clusterSPIFFEID{})
 		}
 		_, _, err := decoder.Decode(document, nil, nil)
 		return err

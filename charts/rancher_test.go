@@ -177,7 +177,7 @@ func TestTheQuestionsAreAboutValues(t *testing.T) {
 	for _, q := range file.Questions {
 		check(q, false)
 	}
-	for _, variable := range []string{"workspaces", "sourceNamespaces", "vault.namespaces", "imagePullSecrets"} {
+	for _, variable := range []string{"workspaces", "sourceNamespaces", "vault.namespaces", "vsecm.allow", "imagePullSecrets"} {
 		assert.True(t, seen[variable], "%s is not asked", variable)
 	}
 	t.Logf("%d questions: %v", len(seen), slices.Sorted(maps.Keys(seen)))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/install"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
+	"github.com/fleet-handshake/fleet-handshake/pkg/vsecm"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -50,6 +51,34 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{"vault.requestsPerSecond=0", "at '/vault/requestsPerSecond': minimum: got 0, want 1"},
 		{"vault.role=1", "at '/vault/role': got number, want string"},
 		{"vault.addr=https://vault.example.com", "at '/vault': additional properties 'addr' not allowed"},
+		{"vsecm.allow=team-a/x", "at '/vsecm/allow': got string, want array"},
+		{"vsecm.allow={team-a}", "at '/vsecm/allow/0': value must be 'the name of a namespace and of a secret, such as team-a/databaseCredentials, team-a/team-a-* or team-a/*'"},
+		{"vsecm.allow={team_a/x}", "at '/vsecm/allow/0': value must be 'the name of a namespace and of a secret, such as team-a/databaseCredentials, team-a/team-a-* or team-a/*'"},
+		{"vsecm.allow={team-a/}", "at '/vsecm/allow/0': value must be 'the name of a namespace and of a secret, such as team-a/databaseCredentials, team-a/team-a-* or team-a/*'"},
+		{"vsecm.allow={*/x}", "at '/vsecm/allow/0': value must be 'the name of a namespace and of a secret, such as team-a/databaseCredentials, team-a/team-a-* or team-a/*'"},
+		{"vsecm.allow={team-a/*-x}", "at '/vsecm/allow/0': value must be 'the name of a namespace and of a secret, such as team-a/databaseCredentials, team-a/team-a-* or team-a/*'"},
+		{"vsecm.allow={team-a/x**}", "at '/vsecm/allow/0': value must be 'the name of a namespace and of a secret, such as team-a/databaseCredentials, team-a/team-a-* or team-a/*'"},
+		{`vsecm.allow={team-a/"x}`, "at '/vsecm/allow/0': value must be 'the name of a namespace and of a secret, such as team-a/databaseCredentials, team-a/team-a-* or team-a/*'"},
+		{"vsecm.allow={team-a/x y}", "at '/vsecm/allow/0': value must be 'the name of a namespace and of a secret, such as team-a/databaseCredentials, team-a/team-a-* or team-a/*'"},
+		{"vsecm.allow={a/x,a/x}", "at '/vsecm/allow': items at 0 and 1 are equal"},
+		{"sourceNamespaces={a},vsecm.allow={b/x}", "vsecm.allow has b, and neither sourceNamespaces nor workspaces has it: the operator sees the Secrets of those only; add b to sourceNamespaces"},
+		{"vsecm.safeURL=", "at '/vsecm/safeURL': value must be 'https:// with host and port, such as https://vsecm-safe.vsecm-system.svc.cluster.local:8443/'"},
+		{"vsecm.safeURL=http://safe:8443", "at '/vsecm/safeURL': value must be 'https:// with host and port, such as https://vsecm-safe.vsecm-system.svc.cluster.local:8443/'"},
+		{"vsecm.safeURL=https://me:x@safe:8443", "at '/vsecm/safeURL': value must be 'https:// with host and port, such as https://vsecm-safe.vsecm-system.svc.cluster.local:8443/'"},
+		{"vsecm.safeURL=https://safe:8443/workload", "at '/vsecm/safeURL': value must be 'https:// with host and port, such as https://vsecm-safe.vsecm-system.svc.cluster.local:8443/'"},
+		{"vsecm.trustDomain=", "at '/vsecm/trustDomain': value must be 'a trust domain in small letters, such as vsecm.com'"},
+		{"vsecm.trustDomain=spiffe://vsecm.com", "at '/vsecm/trustDomain': value must be 'a trust domain in small letters, such as vsecm.com'"},
+		{"vsecm.safePattern=vsecm-safe", "at '/vsecm/safePattern': value must be 'a regular expression that begins with ^spiffe:// and the trust domain, the beginning of a SPIFFE ID, or empty'"},
+		{"vsecm.workloadPattern=^/workload/", "at '/vsecm/workloadPattern': value must be 'a regular expression that begins with ^spiffe:// and the trust domain, the beginning of a SPIFFE ID, or empty'"},
+		{"vsecm.namePattern=^spiffe://vsecm.com/workload/", "at '/vsecm/namePattern': value must be 'a regular expression that begins with ^spiffe:// and the trust domain, with the name between ( and ), or empty'"},
+		{"vsecm.namePattern=spiffe://vsecm.com/(x)", "at '/vsecm/namePattern': value must be 'a regular expression that begins with ^spiffe:// and the trust domain, with the name between ( and ), or empty'"},
+		{"vsecm.csi.driver=", "at '/vsecm/csi/driver': value must be 'the name of a CSI driver, such as csi.spiffe.io'"},
+		{"vsecm.csi.socket=/run/agent.sock", "at '/vsecm/csi/socket': value must be 'the name of a file, such as spire-agent.sock'"},
+		{"vsecm.clusterSPIFFEID.enabled=yes", "at '/vsecm/clusterSPIFFEID/enabled': got string, want boolean"},
+		{"vsecm.clusterSPIFFEID.class=x", "at '/vsecm/clusterSPIFFEID': additional properties 'class' not allowed"},
+		{"vsecm.namespaces={team-a}", "at '/vsecm': additional properties 'namespaces' not allowed"},
+		{"networkPolicy.vsecmPorts={0}", "at '/networkPolicy/vsecmPorts/0': minimum: got 0, want 1"},
+		{"networkPolicy.vsecmPorts=null", "missing property 'vsecmPorts'"},
 		{"sourceWorkers=0", "at '/sourceWorkers': minimum: got 0, want 1"},
 		{"networkPolicy.vaultPorts={0}", "at '/networkPolicy/vaultPorts/0': minimum: got 0, want 1"},
 		{"networkPolicy.vaultPorts=null", "missing property 'vaultPorts'"},
@@ -97,6 +126,8 @@ func TestUnusualValuesAreTaken(t *testing.T) {
 		"global.cattle.clusterId=local", "replicas=0", "resources=null", "affinity=null", "nodeSelector=null", "podSecurityContext=null",
 		"global.cattle.imagePullSecrets=null", "labels.team=", "labels.example\\.com/Team_1=A.b-c", "priorityClassName=a.b-c", "resources.limits.cpu=2",
 		"vault.namespaces={fleet-default},sourceNamespaces={a}", "vault.address=http://gateway/vault/", "vault.role=", "vault.serviceAccount=a.b-c",
+		"vsecm.allow={team-a/*}", "vsecm.allow={fleet-default/x},sourceNamespaces={a}", `vsecm.allow={a/Data_Base.1:x/y-*}`, "vsecm.safeURL=https://10.0.0.1",
+		"vsecm.safePattern=spiffe://vsecm.com/", "vsecm.clusterSPIFFEID.className=", "vsecm.clusterSPIFFEID.enabled=true",
 		"resources.limits.cpu=0.5", "resources.limits.memory=268435456", "resources.limits.memory=1e9", "resources.limits.memory=null",
 	} {
 		_, err := install.Template(context.Background(), install.Chart, newest, "--set="+set)
@@ -108,7 +139,7 @@ func TestUnusualValuesAreTaken(t *testing.T) {
 func TestAStringStaysAString(t *testing.T) {
 	defaults := values(t)
 	for _, text := range []string{"1e3", "x\n      hostNetwork: true\nhostNetwork: true"} {
-		args := []string{withMonitoring, "--values=" + valueSet(t, "high-availability"), "--skip-schema-validation"}
+		args := []string{withEveryKind, "--values=" + valueSet(t, "vsecm"), "--values=" + valueSet(t, "high-availability"), "--skip-schema-validation"}
 		for _, path := range leaves(defaults, "") {
 			value, _ := lookup(defaults, path)
 			// Quantities are no strings.
@@ -199,6 +230,8 @@ func TestEveryFlagHasAValue(t *testing.T) {
 		"leader-elect":   "is on: an upgrade runs two replicas for a moment",
 		"listen-address": "is the port of the probes and of the Service",
 	}
+	// The flags of VSecM are there only when there is something that may be read.
+	const anything = "vsecm.allow={a/b,c/d-*}"
 	flags := map[string]struct{ set, want string }{
 		"workspaces":                {"workspaces={a,b}", "a,b"},
 		"source-namespaces":         {"sourceNamespaces={a,b}", "a,b"},
@@ -216,6 +249,13 @@ func TestEveryFlagHasAValue(t *testing.T) {
 		"vault-role":                {"vault.role=reader", "reader"},
 		"vault-service-account":     {"vault.serviceAccount=vault", "vault"},
 		"vault-requests-per-second": {"vault.requestsPerSecond=7", "7"},
+		"vsecm-allow":               {anything, "a/b,c/d-*"},
+		"vsecm-safe-url":            {anything + ",vsecm.safeURL=https://safe:8443", "https://safe:8443"},
+		"vsecm-trust-domain":        {anything + ",vsecm.trustDomain=example.org", "example.org"},
+		"vsecm-endpoint-socket":     {anything + ",vsecm.csi.socket=agent.sock", "unix:///spire-agent-socket/agent.sock"},
+		"vsecm-safe-pattern":        {anything + ",vsecm.safePattern=^spiffe://vsecm.com/safe$", "^spiffe://vsecm.com/safe$"},
+		"vsecm-workload-pattern":    {anything + ",vsecm.workloadPattern=spiffe://vsecm.com/", "spiffe://vsecm.com/"},
+		"vsecm-name-pattern":        {anything + ",vsecm.namePattern=^spiffe://vsecm.com/(.+)$", "^spiffe://vsecm.com/(.+)$"},
 		"audit-log":                 {"log.audit=stdout", "-"},
 		"log-level":                 {"log.level=trace", "trace"},
 		"log-format":                {"log.format=json", "json"},
@@ -232,7 +272,10 @@ func TestEveryFlagHasAValue(t *testing.T) {
 		assert.True(t, has || without[match[1]] != "", "the chart has no value for --%s: add one, or say in this test why not", match[1])
 	}
 
-	defaults := arguments(t)
+	for name := range arguments(t) {
+		assert.NotContains(t, name, "vsecm")
+	}
+	defaults := arguments(t, "--set=vsecm.allow={team-a/*}")
 	for name, flag := range flags {
 		assert.Contains(t, string(help), "--"+name)
 		assert.Contains(t, defaults, name)
@@ -257,7 +300,9 @@ func TestEveryFlagHasAValue(t *testing.T) {
 		"source-workers": strconv.Itoa(own.SourceWorkers), "vault-addr": own.Vault.Addr, "vault-ca-file": own.Vault.CAFile,
 		"vault-auth-path": own.Vault.AuthPath, "vault-role": own.Vault.Role, "vault-service-account": own.Vault.ServiceAccount,
 		"vault-requests-per-second": strconv.Itoa(own.Vault.RequestsPerSecond),
-		"log-level":                 "info", "log-format": "text", "namespace": own.Namespace,
+		"vsecm-allow":               "team-a/*", "vsecm-safe-url": vsecm.DefaultAddress, "vsecm-trust-domain": vsecm.DefaultTrustDomain,
+		"vsecm-endpoint-socket": vsecm.DefaultEndpointSocket, "vsecm-safe-pattern": "", "vsecm-workload-pattern": "", "vsecm-name-pattern": "",
+		"log-level": "info", "log-format": "text", "namespace": own.Namespace,
 	} {
 		assert.Equal(t, want, defaults[name], "the default of --%s", name)
 		delete(defaults, name)

@@ -67,3 +67,17 @@ app.kubernetes.io/name: fleet-handshake
 {{- define "fleet-handshake.hasMonitoring" -}}
 {{- if (index . 0).Capabilities.APIVersions.Has (printf "monitoring.coreos.com/v1/%s" (index . 1)) }}true{{ end -}}
 {{- end -}}
+
+{{/* Empty when the API server does not have the kind ClusterSPIFFEID. */}}
+{{- define "fleet-handshake.hasClusterSPIFFEID" -}}
+{{- if .Capabilities.APIVersions.Has "spire.spiffe.io/v1alpha1/ClusterSPIFFEID" }}true{{ end -}}
+{{- end -}}
+
+{{/* The namespaces of vsecm.allow, each once, as a dict with the key "namespaces". */}}
+{{- define "fleet-handshake.vsecm" -}}
+{{- $namespaces := list -}}
+{{- range .Values.vsecm.allow -}}
+{{- $namespaces = append $namespaces (splitList "/" . | first) -}}
+{{- end -}}
+{{- dict "namespaces" (uniq $namespaces) | toYaml -}}
+{{- end -}}
