@@ -13,6 +13,7 @@ import (
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/canary"
 	"github.com/fleet-handshake/fleet-handshake/e2e/install"
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/safe"
 	labvault "github.com/fleet-handshake/fleet-handshake/e2e/lab/vault"
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
@@ -72,7 +73,7 @@ func (c canaries) sealed(t *testing.T, address string) {
 func TestValuesAreInSecretsOnly(t *testing.T) {
 	db := useDatabase(t, labvault.DatabaseOptions{TTL: 20 * time.Second, MaxTTL: time.Minute})
 	ctx, address := t.Context(), freeAddress(t)
-	startOperator(t, func(o *operator.Options) { o.ListenAddress = address })
+	startOperator(t, withSPIRE(t), func(o *operator.Options) { o.ListenAddress = address })
 	const path, first, second = "secret/canary/x", "canary value before the change", "canary value after the change"
 	written := func(value string) {
 		require.NoError(t, server.PutSecret(ctx, path, map[string]any{"password": value, "key with a space": value}))
@@ -90,6 +91,11 @@ func TestValuesAreInSecretsOnly(t *testing.T) {
 	makes(t, hub.VaultPKI, certificateSource("canary-local", short, func(s *v1alpha1.VaultPKISecretSpec) { s.PrivateKey.Source = v1alpha1.KeyLocal }))
 
 	found := canaries{"the first value": first, "the second value": second}
+	inSafe := startSafe(t, as(t, safeID))
+	putRaw(t, inSafe, "canary-vsecm", password("canary value in Safe"))
+	makesOf(t, "canary-vsecm", inSafe)
+	holds(t, "canary-vsecm", password("canary value in Safe"))
+	found["the value in Safe"] = "canary value in Safe"
 	lease := another(t, db, "canary-lease", nil)
 	take := func() {
 		found.take(secretWhere(t, "canary-lease", anything), "password")
@@ -124,6 +130,17 @@ func TestValuesAreInSecretsOnly(t *testing.T) {
 	})
 	another(t, db, "canary-lease", lease)
 	take()
+	found.sealed(t, address)
+
+	// What is no answer of Safe, and a value that is no label.
+	inSafe.Break(safe.Fault{Body: `{"data":"[{\"name\":\"canary value in Safe\",\"valueTransformed\":\"canary value in Safe\"}]"}`})
+	refreshes(t, hub.VSecM, "canary-vsecm")
+	vsecmSays(t, "canary-vsecm", v1alpha1.ConditionFetched, metav1.ConditionFalse, v1alpha1.ReasonRefused)
+	inSafe.Break(safe.Fault{})
+	require.NoError(t, hub.VSecM.Change(ctx, team, "canary-vsecm", func(vs *v1alpha1.VSecMSecret) {
+		vs.Spec.Labels = []v1alpha1.VSecMMetadata{{Key: "app", Ref: "canary-vsecm.password"}}
+	}))
+	vsecmSays(t, "canary-vsecm", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidValue)
 	found.sealed(t, address)
 
 	// An outage, and a change of the value in it.

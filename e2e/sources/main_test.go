@@ -70,14 +70,14 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, world.Stop()) }()
-	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+team+","+shared+","+many+"}"); err != nil {
+	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+team+","+shared+","+many+"}", "vsecm.allow={"+team+"/*,"+many+"/many*}"); err != nil {
 		return 1, err
 	}
 	server, err = labvault.Start(ctx, labvault.Options{Dir: filepath.Join(world.Dir, "vault"), TLS: true, Audit: true, Progress: os.Stdout})
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, server.Stop(), stopDatabase()) }()
+	defer func() { err = errors.Join(err, server.Stop(), stopDatabase(), stopSPIRE()) }()
 	if err := prepare(ctx); err != nil {
 		return 1, err
 	}

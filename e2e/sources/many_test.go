@@ -130,7 +130,7 @@ func clearMany(t *testing.T) {
 	dyn, err := dynamic.NewForConfig(world.Hub.Config)
 	require.NoError(t, err)
 	ctx := context.Background()
-	for _, resource := range []string{"vaultsecrets", "vaultdynamicsecrets"} {
+	for _, resource := range []string{"vaultsecrets", "vaultdynamicsecrets", "vsecmsecrets"} {
 		of := dyn.Resource(v1alpha1.SchemeGroupVersion.WithResource(resource)).Namespace(many)
 		require.NoError(t, of.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}))
 	}

@@ -67,16 +67,14 @@ func (f fetcher) fetch(ctx context.Context, vs *v1alpha1.VSecMSecret, want sourc
 	}
 	m := maker{spec: vs.Spec, now: f.clock.Now(), want: want, found: found.secrets}
 	content, problem := m.make(items)
+	turn := m.turn()
 	if problem != nil {
+		problem.By = turn
 		return content, problem
 	}
 	content.FetchedAt = found.at
 	interval.Plan(&content, vs.Spec.MaxAge)
-	for _, at := range m.turns() {
-		if at.Before(content.Next) {
-			content.Next = at
-		}
-	}
+	content.Next = sooner(content.Next, turn)
 	return content, nil
 }
 
@@ -150,8 +148,8 @@ func (f fetcher) withdraw(vs *v1alpha1.VSecMSecret, want source.Want, problem *s
 		if m.now.After(at) {
 			expired = true
 			m.found[name] = lookup{secret: vsecm.Secret{Name: name, ExpiresAfter: at}}
-		} else if problem.By.IsZero() || at.Before(problem.By) {
-			problem.By = at.Add(time.Millisecond)
+		} else {
+			problem.By = sooner(problem.By, at.Add(time.Millisecond))
 		}
 	}
 	if !expired || want.Keys == nil {
@@ -161,10 +159,7 @@ func (f fetcher) withdraw(vs *v1alpha1.VSecMSecret, want source.Want, problem *s
 	content.Unfetched = true
 	content.Problem.Message += "; what is there now could not be fetched: " + problem.Message
 	content.Problem.Heals, content.Problem.Retry = problem.Heals, problem.Retry
-	content.Next = m.now.Add(retryUnfetched)
-	if !problem.By.IsZero() && problem.By.Before(content.Next) {
-		content.Next = problem.By
-	}
+	content.Next = sooner(m.now.Add(retryUnfetched), problem.By)
 	if vs.Status.LastFetchedAt != nil {
 		content.FetchedAt = vs.Status.LastFetchedAt.Time
 	}

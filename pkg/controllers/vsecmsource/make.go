@@ -306,18 +306,25 @@ func (m *maker) without() source.Content {
 	return m.content
 }
 
-// turns are the dates from which on other secrets may be used.
-func (m *maker) turns() []time.Time {
-	var out []time.Time
+// turn is the first date from which on another secret may be used, or one may not any more; zero without one.
+func (m *maker) turn() (first time.Time) {
 	for _, l := range m.found {
 		if from := l.secret.NotBefore; from.After(m.now) {
-			out = append(out, from)
+			first = sooner(first, from)
 		}
-		if until := l.secret.ExpiresAfter; until.After(m.now) {
-			out = append(out, until.Add(time.Millisecond))
+		if until := l.secret.ExpiresAfter; !m.now.After(until) && until.Year() < never {
+			first = sooner(first, until.Add(time.Millisecond))
 		}
 	}
-	return out
+	return first
+}
+
+// sooner is the first of two times; zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // problem is what a person should know of the content.
