@@ -129,8 +129,8 @@ func TestRotation(t *testing.T) {
 		earliest, latest time.Duration
 	}{
 		// Less than half of 12 and of 20 seconds are ever left: at once.
-		{2 * time.Second, 0, 3 * time.Second},
-		{10 * time.Second, 0, 3 * time.Second},
+		{2 * time.Second, 0, 4 * time.Second},
+		{10 * time.Second, 0, 4 * time.Second},
 		// 15 seconds of 30 are left after 5, and it can be 1.5 seconds earlier.
 		{20 * time.Second, 3 * time.Second, 9 * time.Second},
 	} {

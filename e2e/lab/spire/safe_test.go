@@ -74,6 +74,9 @@ func TestClientReadsFromSafeWhileSVIDsRotate(t *testing.T) {
 
 	// Beyond the life of the first ones, so that nothing works that has not rotated.
 	first, serials := expiry(t, safeOwn), map[string]map[string]bool{"safe": {}, "scout": {}}
+	if left := time.Until(first); left > 10*time.Second {
+		t.Fatalf("the first SVID is good for %s, want the 10 seconds of its entry", left)
+	}
 	reads := 0
 	for ; time.Until(first.Add(time.Second)) > 0; reads++ {
 		if err := read(ctx, c, server.Address); err != nil {
@@ -90,6 +93,33 @@ func TestClientReadsFromSafeWhileSVIDsRotate(t *testing.T) {
 	if requests := server.Requests(); len(requests) != reads || reads < 20 || requests[0].ID != scout {
 		t.Errorf("%d requests were counted for %d reads, want 20 or more as %s: %+v", len(requests), reads, scout, requests[:1])
 	}
+}
+
+func TestClientOutlivesTheAgent(t *testing.T) {
+	t.Parallel()
+	ctx, s := start(t, spire.Options{})
+	scout := safe.ID(s.TrustDomain, safe.ScoutName)
+	register(ctx, t, s, spire.Entry{ID: safe.ID(s.TrustDomain, safe.SafeName)})
+	register(ctx, t, s, spire.Entry{ID: scout, TTL: shortTTL})
+	server, _ := startSafe(ctx, t, s)
+	own, c := source(ctx, t, s, scout), client(t, s, vsecm.Options{})
+	if err := read(ctx, c, server.Address); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StopAgent(); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(ctx, c, server.Address); err != nil {
+		t.Errorf("with an SVID that is good, and without an agent: %v", err)
+	}
+	passed(t, expiry(t, own))
+	if err := read(ctx, c, server.Address); !upstream.IsKind(err, upstream.Unavailable) || !contains(err, "has expired") {
+		t.Errorf("reading with an expired SVID gave %v, want that it is unavailable", err)
+	}
+	if err := s.StartAgent(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the client to read again", func() error { return read(ctx, c, server.Address) })
 }
 
 func TestClientAndSafeOfDifferentTrust(t *testing.T) {

@@ -2,6 +2,9 @@ module github.com/fleet-handshake/fleet-handshake/e2e/lab/tools/spire
 
 go 1.26.0
 
+// The mirror of the checksum database has no entry for one of the modules: its
+// hash is in go.sum, and a change needs
+// GONOSUMDB=github.com/GoogleCloudPlatform/cloudsql-proxy.
 tool (
 	github.com/spiffe/spire/cmd/spire-agent
 	github.com/spiffe/spire/cmd/spire-server
