@@ -11,7 +11,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 )
 
-// watchAgain is how long after its end a watch is begun anew. The library does so by itself after most errors.
+// watchAgain is how long after a failure or its end a watch is begun anew. The library would wait up to 30 seconds, and then
+// go on with an old SVID for as long.
 const watchAgain = time.Second
 
 // watched is a Source that follows the Workload API, and keeps the last SVIDs while the agent restarts. It is in the place
@@ -30,7 +31,7 @@ type watched struct {
 // workloadAPI opens a Source at the Workload API, and waits for the first SVID.
 func workloadAPI(socket string) func(context.Context) (Source, error) {
 	return func(ctx context.Context) (Source, error) {
-		client, err := workloadapi.New(ctx, workloadapi.WithAddr(socket))
+		client, err := workloadapi.New(ctx, workloadapi.WithAddr(socket), workloadapi.WithBackoffStrategy(steady{}))
 		if err != nil {
 			return nil, err
 		}
@@ -92,3 +93,15 @@ func (w *watched) Close() error {
 	<-w.ended
 	return w.client.Close()
 }
+
+// steady waits as long after each failure: the agent is on the same node.
+type steady struct{}
+
+// NewBackoff implements workloadapi.BackoffStrategy.
+func (steady) NewBackoff() workloadapi.Backoff { return steady{} }
+
+// Next implements workloadapi.Backoff.
+func (steady) Next() time.Duration { return watchAgain }
+
+// Reset implements workloadapi.Backoff.
+func (steady) Reset() {}
