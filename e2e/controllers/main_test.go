@@ -28,6 +28,8 @@ const (
 	workspace = "fleet-default"
 	// sources is the namespace that the operator makes Secrets from Vault in.
 	sources = "sources"
+	// readers is a namespace that may read from Safe, and not from Vault.
+	readers = "readers"
 )
 
 var (
@@ -61,7 +63,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, world.Stop()) }()
-	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+sources+"}"); err != nil {
+	if hub, err = install.On(ctx, world.Hub, "vault.namespaces={"+sources+"}", "vsecm.allow={"+sources+"/*,"+readers+"/shop}"); err != nil {
 		return 1, err
 	}
 	log, err := os.Create(filepath.Join(world.Dir, "operator.log"))

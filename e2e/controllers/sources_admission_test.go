@@ -96,6 +96,7 @@ func tries(t *testing.T, by dynamic.Interface, kind, spec string) func() error {
 
 const (
 	secretOfPaths = "paths: [{path: secret/shop}]"
+	secretOfRefs  = "data: [{key: user, ref: shop.user}]"
 	vaultOfMine   = "addr: 'https://vault.example.com:8200'"
 	mine          = "address: 'https://vault.example.com:8200'"
 )
@@ -133,6 +134,8 @@ func TestWhoLetsTheOperatorLogInMustBeAbleToDoItAlone(t *testing.T) {
 		"to add to a Secret":               {"VaultSecret", "{conflictPolicy: Merge, " + secretOfPaths + "}", right{"update", "secrets", "shop"}, "you may not update Secret sources/shop, and so cannot let it be overwritten"},
 		"to overwrite with a credential":   {"VaultDynamicSecret", "{conflictPolicy: Adopt, mount: database, path: creds/a}", right{"update", "secrets", "shop"}, "you may not update Secret sources/shop"},
 		"to overwrite with a certificate":  {"VaultPKISecret", "{conflictPolicy: Merge, targetSecretName: theirs, role: web}", right{"update", "secrets", "theirs"}, "you may not update Secret sources/theirs"},
+		"to overwrite with what Safe has":  {"VSecMSecret", "{target: {conflictPolicy: Adopt, name: theirs}, " + secretOfRefs + "}", right{"update", "secrets", "theirs"}, "you may not update Secret sources/theirs, and so cannot let it be overwritten; write conflictPolicy: Fail, or ask for the verb update on secrets/theirs in namespace sources"},
+		"to add what Safe has":             {"VSecMSecret", "{target: {conflictPolicy: Merge}, " + secretOfRefs + "}", right{"update", "secrets", "shop"}, "you may not update Secret sources/shop"},
 		"a connection, by default":         {"VaultConnection", "{" + mine + "}", anyToken, ofVault},
 		"a connection, no name":            {"VaultConnection", "{" + mine + ", auth: {kubernetes: {role: x}}}", anyToken, ofVault},
 		"a connection with an account":     {"VaultConnection", "{" + mine + ", auth: {kubernetes: {serviceAccountName: reader}}}", token, noToken},
@@ -164,6 +167,8 @@ func TestWhatUsesNothingOfTheNamespaceNeedsNoRight(t *testing.T) {
 	for title, c := range map[string]struct{ kind, spec string }{
 		"the operator's own server and login":   {"VaultSecret", "{" + secretOfPaths + "}"},
 		"with another role":                     {"VaultSecret", "{auth: {serviceAccountRef: {role: x}}, " + secretOfPaths + "}"},
+		"a secret of Safe":                      {"VSecMSecret", "{" + secretOfRefs + "}"},
+		"a secret of another Safe":              {"VSecMSecret", "{vsecmSafeURL: 'https://safe:8443', target: {name: theirs}, " + secretOfRefs + "}"},
 		"the login of a VaultConnection":        {"VaultDynamicSecret", "{connectionRef: {name: a, namespace: b}, mount: database, path: creds/a}"},
 		"a Secret in the way is left alone":     {"VaultPKISecret", "{conflictPolicy: Fail, targetSecretName: theirs, role: web}"},
 		"a connection that logs in by a Secret": {"VaultConnection", "{" + mine + ", ca: {configMapRef: {name: roots}}, auth: {token: {secretRef: {name: login, key: a}}}}"},
@@ -200,6 +205,29 @@ func TestSourcesAreCheckedWhenTheirSpecChanges(t *testing.T) {
 	allowed(t, patch(`{"spec":{"addr":null,"auth":null}}`))
 }
 
+func TestVSecMSecretsAreCheckedWhenTheirSpecChanges(t *testing.T) {
+	ctx := context.Background()
+	admin, err := dynamic.NewForConfig(world.Hub.Config)
+	require.NoError(t, err)
+	_, _ = applyManifest(t, "{apiVersion: fleethandshake.io/v1alpha1, kind: VSecMSecret, metadata: {name: overwriting}, spec: {target: {conflictPolicy: Adopt}, "+secretOfRefs+"}}")
+	_, err = admin.Resource(of("VSecMSecret")).Namespace(sources).Get(ctx, "overwriting", metav1.GetOptions{})
+	require.NoError(t, err)
+
+	may(t, "overwriter", "overwriter", allBut(right{"update", "secrets", ""})...)
+	overwriter := as(t, "overwriter")
+	patch := func(body string) func() error {
+		return func() error {
+			_, err := overwriter.Resource(of("VSecMSecret")).Namespace(sources).Patch(ctx, "overwriting", types.MergePatchType, []byte(body), metav1.PatchOptions{})
+			return err
+		}
+	}
+	allowed(t, patch(`{"metadata":{"annotations":{"fleethandshake.io/refresh":"now"}}}`))
+	denied(t, "you may not update Secret sources/overwriting", patch(`{"spec":{"refreshInterval":"2h"}}`))
+	denied(t, "you may not update Secret sources/theirs", patch(`{"spec":{"target":{"name":"theirs"}}}`))
+	allowed(t, patch(`{"spec":{"target":{"conflictPolicy":"Fail","name":"theirs"}}}`))
+	denied(t, "you may not update Secret sources/theirs", patch(`{"spec":{"target":{"conflictPolicy":"Merge"}}}`))
+}
+
 func TestTheRolesOfKubernetesAreEnoughForSources(t *testing.T) {
 	bind(t, "edit", sources, "editor")
 	bind(t, "view", sources, "viewer")
@@ -208,6 +236,7 @@ func TestTheRolesOfKubernetesAreEnoughForSources(t *testing.T) {
 		"VaultSecret":        "{" + vaultOfMine + ", conflictPolicy: Adopt, " + secretOfPaths + "}",
 		"VaultDynamicSecret": "{" + vaultOfMine + ", auth: {serviceAccountRef: {name: reader}}, mount: database, path: creds/a}",
 		"VaultPKISecret":     "{role: web}",
+		"VSecMSecret":        "{target: {conflictPolicy: Merge}, " + secretOfRefs + "}",
 		"VaultConnection":    "{" + mine + ", ca: {secretRef: {name: roots}}, auth: {cert: {secretRef: {name: login}}}}",
 	} {
 		t.Run(kind, func(t *testing.T) {
@@ -222,7 +251,8 @@ func TestTheRolesOfKubernetesAreEnoughForSources(t *testing.T) {
 	}
 }
 
-// TestTheOperatorMakesSecretsInNamespacesOfSourcesOnly looks at the rights that the chart gives with vault.namespaces.
+// TestTheOperatorMakesSecretsInNamespacesOfSourcesOnly looks at the rights that the chart gives with vault.namespaces and
+// vsecm.allow.
 func TestTheOperatorMakesSecretsInNamespacesOfSourcesOnly(t *testing.T) {
 	operator, err := clients.New(hub.Operator)
 	require.NoError(t, err)
@@ -233,14 +263,24 @@ func TestTheOperatorMakesSecretsInNamespacesOfSourcesOnly(t *testing.T) {
 		require.NoError(t, err)
 		return review.Status.Allowed
 	}
-	for _, a := range []authorizationv1.ResourceAttributes{
-		{Verb: "create", Resource: "secrets"}, {Verb: "update", Resource: "secrets"}, {Verb: "delete", Resource: "secrets"},
-		{Verb: "create", Resource: "serviceaccounts", Subresource: "token"}, {Verb: "get", Resource: "configmaps"},
-		{Verb: "patch", Group: v1alpha1.SchemeGroupVersion.Group, Resource: "vaultsecrets"},
+	const group = "fleethandshake.io"
+	for _, c := range []struct {
+		right authorizationv1.ResourceAttributes
+		// ofVault says that Safe does not need it.
+		ofVault bool
+	}{
+		{authorizationv1.ResourceAttributes{Verb: "create", Resource: "secrets"}, false},
+		{authorizationv1.ResourceAttributes{Verb: "update", Resource: "secrets"}, false},
+		{authorizationv1.ResourceAttributes{Verb: "delete", Resource: "secrets"}, false},
+		{authorizationv1.ResourceAttributes{Verb: "patch", Group: group, Resource: "vaultsecrets"}, false},
+		{authorizationv1.ResourceAttributes{Verb: "patch", Group: group, Resource: "vsecmsecrets"}, false},
+		{authorizationv1.ResourceAttributes{Verb: "create", Resource: "serviceaccounts", Subresource: "token"}, true},
+		{authorizationv1.ResourceAttributes{Verb: "get", Resource: "configmaps"}, true},
 	} {
-		assert.True(t, mayIn(sources, a), "%s %s", a.Verb, a.Resource)
+		assert.True(t, mayIn(sources, c.right), "%s %s", c.right.Verb, c.right.Resource)
+		assert.Equal(t, !c.ofVault, mayIn(readers, c.right), "%s %s of Safe only", c.right.Verb, c.right.Resource)
 		for _, elsewhere := range []string{"default", "kube-system", ""} {
-			assert.False(t, mayIn(elsewhere, a), "%s %s in %q", a.Verb, a.Resource, elsewhere)
+			assert.False(t, mayIn(elsewhere, c.right), "%s %s in %q", c.right.Verb, c.right.Resource, elsewhere)
 		}
 	}
 	assert.False(t, mayIn(workspace, authorizationv1.ResourceAttributes{Verb: "create", Resource: "serviceaccounts", Subresource: "token"}))

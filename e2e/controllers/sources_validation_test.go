@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,17 +119,24 @@ func TestBadSourcesAreRefusedWithASentenceThatHelps(t *testing.T) {
 			"a namespace twice":                 {"{allowedNamespaces: [a, a], NEEDED}", `spec.allowedNamespaces[1]: Duplicate value: "a"`},
 		}},
 	} {
-		for title, c := range form.cases {
-			t.Run(kind+": "+title, func(t *testing.T) {
-				_, err := applyKind(t, kind, strings.ReplaceAll(c.spec, "NEEDED", form.needed))
-				require.ErrorContains(t, err, c.want)
-			})
-		}
-		t.Run(kind+": the shortest", func(t *testing.T) {
-			_, err := applyKind(t, kind, "{"+form.needed+"}")
-			require.NoError(t, err)
+		refused(t, kind, form.needed, form.cases)
+	}
+}
+
+// refused tries specs of a kind that the API server refuses. NEEDED in them is what each spec has to have, which alone is
+// taken.
+func refused(t *testing.T, kind, needed string, cases map[string]refusal) {
+	t.Helper()
+	for title, c := range cases {
+		t.Run(kind+": "+title, func(t *testing.T) {
+			_, err := applyKind(t, kind, strings.ReplaceAll(c.spec, "NEEDED", needed))
+			require.ErrorContains(t, err, c.want)
 		})
 	}
+	t.Run(kind+": the shortest", func(t *testing.T) {
+		_, err := applyKind(t, kind, "{"+needed+"}")
+		require.NoError(t, err)
+	})
 }
 
 // numbered are so many entries of a map.
@@ -219,33 +225,40 @@ spec:
       authPath: auth/kw/hub/login
       role: shop
 `
-	object := map[string]any{}
-	require.NoError(t, yaml.Unmarshal([]byte(strings.Replace(manifest, "k8s.kiwi.com/v1", "fleethandshake.io/v1alpha1", 1)), &object))
-	dyn, err := dynamic.NewForConfig(world.Hub.Config)
-	require.NoError(t, err)
-	made, err := dyn.Resource(of("VaultSecret")).Namespace(sources).Create(context.Background(), &unstructured.Unstructured{Object: object},
-		metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		_ = dyn.Resource(of("VaultSecret")).Namespace(sources).Delete(context.Background(), made.GetName(), metav1.DeleteOptions{})
-	})
-	want := unstructured.Unstructured{Object: object}
-	spec := want.DeepCopy().Object["spec"].(map[string]any)
-	spec["type"], spec["conflictPolicy"] = "Opaque", "Fail"
-	assert.Equal(t, spec, made.Object["spec"])
+	written, made := applyManifest(t, strings.Replace(manifest, "k8s.kiwi.com/v1", "fleethandshake.io/v1alpha1", 1))
+	written["type"], written["conflictPolicy"] = "Opaque", "Fail"
+	assert.Equal(t, written, made)
 }
 
-// TestTheExamplesAreTaken has the manifests of examples/vault made, without keeping them.
+// applyManifest creates what a manifest has, in the namespace of the sources. It gives the spec as it was written, and as
+// it was made.
+func applyManifest(t *testing.T, manifest string) (written, made map[string]any) {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	require.NoError(t, yaml.Unmarshal([]byte(manifest), &object.Object))
+	dyn, err := dynamic.NewForConfig(world.Hub.Config)
+	require.NoError(t, err)
+	client := dyn.Resource(of(object.GetKind())).Namespace(sources)
+	answer, err := client.Create(context.Background(), object.DeepCopy(), metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Delete(context.Background(), answer.GetName(), metav1.DeleteOptions{}) })
+	return object.Object["spec"].(map[string]any), answer.Object["spec"].(map[string]any)
+}
+
+// TestTheExamplesAreTaken has the manifests of examples/vault and examples/vsecm made, without keeping them.
 func TestTheExamplesAreTaken(t *testing.T) {
 	root, err := lab.Root()
 	require.NoError(t, err)
 	dyn, err := dynamic.NewForConfig(world.Hub.Config)
 	require.NoError(t, err)
 	taken := map[string]bool{}
-	err = filepath.WalkDir(filepath.Join(root, "examples", "vault"), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".yaml" {
-			return err
-		}
+	var files []string
+	for _, folder := range []string{"vault", "vsecm"} {
+		found, err := filepath.Glob(filepath.Join(root, "examples", folder, "*.yaml"))
+		require.NoError(t, err)
+		files = append(files, found...)
+	}
+	for _, path := range files {
 		content, err := os.ReadFile(path)
 		require.NoError(t, err)
 		objects, err := lab.ParseObjects(content)
@@ -257,13 +270,11 @@ func TestTheExamplesAreTaken(t *testing.T) {
 			object.SetNamespace(sources)
 			_, err := dyn.Resource(of(object.GetKind())).Namespace(sources).Create(context.Background(), object,
 				metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict, DryRun: []string{metav1.DryRunAll}})
-			require.NoError(t, err, "%s: %s %s", entry.Name(), object.GetKind(), object.GetName())
+			require.NoError(t, err, "%s: %s %s", filepath.Base(path), object.GetKind(), object.GetName())
 			taken[object.GetKind()] = true
 		}
-		return nil
-	})
-	require.NoError(t, err)
-	for _, kind := range []string{"VaultConnection", "VaultSecret", "VaultDynamicSecret", "VaultPKISecret"} {
+	}
+	for _, kind := range []string{"FleetHandshake", "VaultConnection", "VaultSecret", "VaultDynamicSecret", "VaultPKISecret", "VSecMSecret"} {
 		assert.True(t, taken[kind], "no example has a %s", kind)
 	}
 }

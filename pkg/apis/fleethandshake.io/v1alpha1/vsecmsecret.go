@@ -37,6 +37,7 @@ type VSecMSecret struct {
 // databaseCredentials.cocaCola.data.username. A backslash before a dot makes it part of a name.
 // +kubebuilder:validation:XValidation:rule="has(self.data) && size(self.data) > 0 || has(self.dataFrom) && size(self.dataFrom) > 0",message="data and dataFrom are empty: name at least one value, for example data: [{key: username, ref: database.username}]"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxAge) || !has(self.refreshInterval) || duration(self.maxAge) > duration(self.refreshInterval)",message="maxAge must be longer than refreshInterval, or the Secret is too old again and again"
+// +kubebuilder:validation:XValidation:rule="!has(self.expectedName) || size(self.expectedName) == 0 || !has(self.secretType) || self.secretType != 'workload'",message="expectedName is the name of a raw secret, and secretType workload reads none: leave one of them out"
 // +kubebuilder:validation:XValidation:rule="!has(self.labels) || self.labels.all(l, l.key != 'fleethandshake.io/handshake')",message="labels has fleethandshake.io/handshake, by which the operator knows its own Secrets: leave it out"
 // +kubebuilder:validation:XValidation:rule="!has(self.annotations) || self.annotations.all(a, a.key != 'fleethandshake.io/sources')",message="annotations has fleethandshake.io/sources, which the operator itself writes: leave it out"
 type VSecMSecretSpec struct {
@@ -74,6 +75,7 @@ type VSecMSecretSpec struct {
 
 	// target is the Secret to make.
 	// +optional
+	// +kubebuilder:default={}
 	Target VSecMTarget `json:"target,omitzero"`
 
 	// data are single values, each with the key of the Secret that it gets.
@@ -120,6 +122,7 @@ type VSecMSecretSpec struct {
 	// Better is a second raw secret, for example raw:marker.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('raw:')",message="expectedName begins with raw:, which only Safe has before the name: leave it out, for example databaseCredentials"
 	ExpectedName string `json:"expectedName,omitempty"`
 }
 
@@ -173,6 +176,8 @@ type VSecMKey struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('raw:')",message="ref begins with raw:, which only Safe has before the name: leave it out, for example databaseCredentials.username"
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([^.\\]|\\[.\\])+([.]([^.\\]|\\[.\\])+)*$')`,message="ref must be the name of a secret, and the names on the way to a value, with one dot between, for example databaseCredentials.cocaCola.data.username; a dot or backslash in a name has a backslash before it"
 	Ref string `json:"ref"`
 }
 
@@ -183,11 +188,14 @@ type VSecMObject struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('raw:')",message="ref begins with raw:, which only Safe has before the name: leave it out, for example databaseCredentials.username"
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([^.\\]|\\[.\\])+([.]([^.\\]|\\[.\\])+)*$')`,message="ref must be the name of a secret, and the names on the way to a value, with one dot between, for example databaseCredentials.cocaCola.data.username; a dot or backslash in a name has a backslash before it"
 	Ref string `json:"ref"`
 
 	// prefix of the keys.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]*$')",message="prefix has what a key of a Secret cannot have: use letters, digits, '-', '_' and '.', for example database_"
 	Prefix string `json:"prefix,omitempty"`
 }
 
@@ -197,13 +205,15 @@ type VSecMMetadata struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$')",message="key is not the key of a label or annotation: write one such as app or example.com/app"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$') && self.indexOf('/') <= 253",message="key is not the key of a label or annotation: write one such as app or example.com/app"
 	Key string `json:"key"`
 
 	// ref is the name of a secret in Safe, and the way to the value.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('raw:')",message="ref begins with raw:, which only Safe has before the name: leave it out, for example databaseCredentials.username"
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([^.\\]|\\[.\\])+([.]([^.\\]|\\[.\\])+)*$')`,message="ref must be the name of a secret, and the names on the way to a value, with one dot between, for example databaseCredentials.cocaCola.data.username; a dot or backslash in a name has a backslash before it"
 	Ref string `json:"ref"`
 }
 
