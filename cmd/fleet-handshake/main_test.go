@@ -53,6 +53,69 @@ func TestEachFlagHasAnEnvironmentTwin(t *testing.T) {
 	require.ErrorContains(t, fromEnvironment(command().Flags()), "environment variable FLEET_HANDSHAKE_WORKERS")
 }
 
+func TestTheVariablesOfVSecMCountToo(t *testing.T) {
+	out, err := execute(t, "--help")
+	require.NoError(t, err)
+	theirs := map[string]string{
+		"vsecm-safe-url":         "VSECM_SAFE_ENDPOINT_URL",
+		"vsecm-trust-domain":     "SPIFFE_TRUST_DOMAIN",
+		"vsecm-endpoint-socket":  "SPIFFE_ENDPOINT_SOCKET",
+		"vsecm-safe-pattern":     "VSECM_SPIFFEID_PREFIX_SAFE",
+		"vsecm-workload-pattern": "VSECM_SPIFFEID_PREFIX_WORKLOAD",
+		"vsecm-name-pattern":     "VSECM_WORKLOAD_NAME_REGEXP",
+	}
+	for flag, variable := range theirs {
+		ours := "FLEET_HANDSHAKE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+		assert.Contains(t, out, "[$"+ours+", $"+variable+"]")
+		read := func(args ...string) string {
+			t.Helper()
+			flags := command().Flags()
+			require.NoError(t, flags.Parse(args))
+			require.NoError(t, fromEnvironment(flags))
+			return flags.Lookup(flag).Value.String()
+		}
+		assert.Equal(t, command().Flags().Lookup(flag).DefValue, read())
+		t.Setenv(variable, "theirs")
+		assert.Equal(t, "theirs", read())
+		t.Setenv(ours, "ours")
+		assert.Equal(t, "ours", read(), "what is said to the operator counts more")
+		t.Setenv(ours, "")
+		assert.Empty(t, read(), "also nothing")
+		assert.Equal(t, "flag", read("--"+flag, "flag"), "the command line wins")
+	}
+	command().Flags().VisitAll(func(f *pflag.Flag) {
+		if theirs[f.Name] == "" {
+			assert.Len(t, envNames(f.Name), 1, f.Name)
+		}
+	})
+}
+
+func TestSecretsOfSafeThatNamespacesMayHave(t *testing.T) {
+	for title, c := range map[string]struct {
+		variable string
+		args     []string
+		want     []string
+	}{
+		"none":               {"", nil, nil},
+		"with commas":        {"", []string{"--vsecm-allow", "a/x,b/*"}, []string{"a/x", "b/*"}},
+		"one after another":  {"", []string{"--vsecm-allow", "a/x", "--vsecm-allow=b/*"}, []string{"a/x", "b/*"}},
+		"in the environment": {"a/x,b/*", nil, []string{"a/x", "b/*"}},
+		"in both":            {"c/z", []string{"--vsecm-allow", "a/x"}, []string{"a/x"}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			if c.variable != "" {
+				t.Setenv("FLEET_HANDSHAKE_VSECM_ALLOW", c.variable)
+			}
+			flags := command().Flags()
+			require.NoError(t, flags.Parse(c.args))
+			require.NoError(t, fromEnvironment(flags))
+			got, err := flags.GetStringSlice("vsecm-allow")
+			require.NoError(t, err)
+			assert.ElementsMatch(t, c.want, got)
+		})
+	}
+}
+
 // TestAnImageWithoutCertificatesTrustsWhatBrowsersTrust runs this test again, where the system has no certificates.
 func TestAnImageWithoutCertificatesTrustsWhatBrowsersTrust(t *testing.T) {
 	if os.Getenv("WITHOUT_CERTIFICATES") == "" {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/vsecmsource"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -107,6 +108,51 @@ func TestValidate(t *testing.T) {
 			func(o *Options) { o.Vault.CAFile = noCertificate },
 			fmt.Sprintf("--vault-ca-file is %q: it has no certificate; name a PEM file with certificates, or write nothing for those that browsers trust", noCertificate),
 		},
+		"a Safe without https": {
+			func(o *Options) { o.VSecM.SafeURL = "http://safe:8443" },
+			`--vsecm-safe-url is "http://safe:8443": the URL has to begin with https://: write one such as https://vsecm-safe.vsecm-system.svc.cluster.local:8443/`,
+		},
+		"a Safe with a path": {
+			func(o *Options) { o.VSecM.SafeURL = "https://safe:8443/workload/v1/secrets" },
+			`--vsecm-safe-url is "https://safe:8443/workload/v1/secrets": the URL has more than host and port: write one such as https://vsecm-safe.vsecm-system.svc.cluster.local:8443/`,
+		},
+		"no Safe": {
+			func(o *Options) { o.VSecM.SafeURL = "" },
+			`--vsecm-safe-url is "": this is no URL: write one such as https://vsecm-safe.vsecm-system.svc.cluster.local:8443/`,
+		},
+		"a trust domain that is none": {
+			func(o *Options) { o.VSecM.TrustDomain = "Acme Corp" },
+			`--vsecm-trust-domain, --vsecm-endpoint-socket and --vsecm-*-pattern: the trust domain "Acme Corp" is none: write a name in small letters, such as vsecm.com`,
+		},
+		"a socket that is a path": {
+			func(o *Options) { o.VSecM.EndpointSocket = "/spire-agent-socket/spire-agent.sock" },
+			`--vsecm-trust-domain, --vsecm-endpoint-socket and --vsecm-*-pattern: the address of the Workload API, "/spire-agent-socket/spire-agent.sock", cannot be used: write it as unix:///path/of/the.sock: workload endpoint socket URI must have a "tcp" or "unix" scheme`,
+		},
+		"a pattern of another trust domain": {
+			func(o *Options) { o.VSecM.TrustDomain, o.VSecM.SafePattern = "acme.com", "^spiffe://vsecm.com/safe$" },
+			`--vsecm-trust-domain, --vsecm-endpoint-socket and --vsecm-*-pattern: the pattern for the SPIFFE ID of Safe, "^spiffe://vsecm.com/safe$", can match nothing of the trust domain acme.com: begin it with ^spiffe://acme.com/ for a regular expression or with spiffe://acme.com/ for the beginning of an ID, or change the trust domain`,
+		},
+		"a pattern for workloads that is no regular expression": {
+			func(o *Options) { o.VSecM.WorkloadPattern = "^spiffe://vsecm.com/(" },
+			"--vsecm-trust-domain, --vsecm-endpoint-socket and --vsecm-*-pattern: the pattern for the SPIFFE ID of workloads, \"^spiffe://vsecm.com/(\", is no regular expression: error parsing regexp: missing closing ): `^spiffe://vsecm.com/(`",
+		},
+		"a pattern for names without a group": {
+			func(o *Options) { o.VSecM.NamePattern = "^spiffe://vsecm.com/x$" },
+			`--vsecm-trust-domain, --vsecm-endpoint-socket and --vsecm-*-pattern: the pattern for names of workloads, "^spiffe://vsecm.com/x$", has no group: put the name between ( and )`,
+		},
+		"a secret of Safe for nobody": {
+			func(o *Options) { o.VSecM.Allow = []string{"team-a/db", "db"} },
+			`--vsecm-allow has "db": write a namespace and the name of a secret in Safe, for example team-a/database or team-a/*`,
+		},
+		"several things about a Safe": {
+			func(o *Options) {
+				o.VSecM.TrustDomain, o.VSecM.SafeURL, o.VSecM.Allow = "A", "safe:8443", []string{"*/db", "team-a/*db"}
+			},
+			`--vsecm-trust-domain, --vsecm-endpoint-socket and --vsecm-*-pattern: the trust domain "A" is none: write a name in small letters, such as vsecm.com
+--vsecm-safe-url is "safe:8443": this is no URL: write one such as https://vsecm-safe.vsecm-system.svc.cluster.local:8443/
+--vsecm-allow has "*/db": write a namespace and the name of a secret in Safe, for example team-a/database or team-a/*
+--vsecm-allow has "team-a/*db": write * at the end only, for example team-a/database*`,
+		},
 		"a login that is mounted nowhere": {
 			func(o *Options) { o.Vault.AuthPath = "" },
 			"--vault-auth-path is empty: name the path that Vault's method kubernetes is mounted at, for example kubernetes",
@@ -144,6 +190,11 @@ func TestValidate(t *testing.T) {
 		"a Vault for sources that name none": func(o *Options) {
 			o.Vault.Addr, o.Vault.CAFile, o.Vault.Role = "https://vault.example.com:8200", certificates, "hub"
 		},
+		"a Safe of one's own": func(o *Options) {
+			o.VSecM.SafeURL, o.VSecM.TrustDomain, o.VSecM.EndpointSocket = "https://safe.acme.com", "acme.com", "tcp://10.0.0.1:8081"
+			o.VSecM.SafePattern, o.VSecM.WorkloadPattern, o.VSecM.NamePattern = "spiffe://acme.com/safe", "^spiffe://acme.com/[^/]+$", "^spiffe://acme.com/([^/]+)$"
+			o.VSecM.Allow = []string{"team-a/db", "team-a/shared-*", "team-b/*"}
+		},
 		"a Vault behind a path":    func(o *Options) { o.Vault.Addr = "http://gateway/vault/" },
 		"labelled workspaces only": func(o *Options) { o.Workspaces = nil },
 		"several namespaces": func(o *Options) {
@@ -165,6 +216,10 @@ func TestTheSafeWaysAreTheDefaults(t *testing.T) {
 	assert.Equal(t, 50, o.WithdrawalThreshold)
 	assert.Empty(t, o.Vault.Addr, "a token of a service account goes to no server that nobody has named")
 	assert.Empty(t, o.Vault.Role, "each namespace has a role of its own")
+	assert.Empty(t, o.VSecM.Allow, "Safe tells no namespaces apart, so that none may have anything")
+	assert.Equal(t, vsecmsource.Defaults{
+		SafeURL: "https://vsecm-safe.vsecm-system.svc.cluster.local:8443/", TrustDomain: "vsecm.com", EndpointSocket: "unix:///spire-agent-socket/spire-agent.sock",
+	}, o.VSecM, "as VSecM comes")
 }
 
 func TestHasValuesHash(t *testing.T) {

@@ -91,7 +91,7 @@ func (c *Client) Raw(ctx context.Context, address string, age time.Duration) (Ra
 }
 
 // Own gives the secret of one of our workloads in the Safe at an address. No workload is given that of another one. age is
-// as in Raw. The error is an *upstream.Error, Missing when there is none.
+// as in Raw. The error is an *upstream.Error, Missing when there is none; the Secret has nothing but At then.
 func (c *Client) Own(ctx context.Context, address, workload string, age time.Duration) (Secret, error) {
 	s, me, err := c.at(ctx, address, workload)
 	if err != nil {
@@ -105,7 +105,7 @@ func (c *Client) Own(ctx context.Context, address, workload string, age time.Dur
 	case err != nil:
 		return Secret{}, err
 	case a.own == nil:
-		return Secret{}, s.problem(upstream.Missing, fmt.Sprintf("there is no secret for the workload %s: write %s in Safe", workload, workload))
+		return Secret{At: a.at}, s.problem(upstream.Missing, fmt.Sprintf("there is no secret for the workload %s: write %s in Safe", workload, workload))
 	}
 	return *a.own, nil
 }

@@ -54,6 +54,8 @@ type Want struct {
 	Keys map[string]Origin
 	// Metadata is what came with that.
 	Metadata Metadata
+	// Type is that of the Secret; empty when it holds nothing from this source.
+	Type corev1.SecretType
 }
 
 // Metadata are labels and annotations of a Secret that were fetched.

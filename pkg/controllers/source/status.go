@@ -59,12 +59,15 @@ func apply(src v1alpha1.Source, o outcome, next, now time.Time) {
 		status.NextFetchAt = timeOf(next)
 	}
 	if content := o.content; content != nil {
-		status.SecretName, status.SecretVersion, status.RefreshedFor = targetName(src), o.version, refreshOf(src)
+		status.SecretName, status.SecretVersion = targetName(src), o.version
+		if !content.Unfetched {
+			status.RefreshedFor = refreshOf(src)
+		}
 		status.LastFetchedAt, status.StaleAt = timeOf(content.FetchedAt), timeOf(content.StaleAt)
 		if !content.Same || content.Keys != nil {
 			status.Keys, status.KeysOmitted = rows(content.Keys)
 		}
-		if !content.Same {
+		if !content.Same && !content.Unfetched {
 			setWhile(src, len(content.LeftOut) > 0, v1alpha1.ConditionKeysLeftOut, v1alpha1.ReasonInvalidKeys, "a Secret cannot have these keys, so they are left out: "+list(content.LeftOut)+"; rename them at their source, or fetch all as one key where the kind has targetFormat")
 		}
 		if content.Report != nil {

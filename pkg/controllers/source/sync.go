@@ -118,7 +118,7 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 	refresh := refreshOf(src)
 	want := Want{Fresh: refresh != "" && refresh != src.Made().RefreshedFor, Repair: !due, Intact: intact(live, k.kind, src), State: m.state}
 	if r != nil {
-		want.State, want.Data, want.Keys, want.Metadata = r.State, dataOf(live, r), r.keys(), r.Fetched
+		want.State, want.Data, want.Keys, want.Metadata, want.Type = r.State, dataOf(live, r), r.keys(), r.Fetched, live.Type
 	}
 	c.remember(k, src, func(m *memo) { m.woken, m.state = false, want.State })
 	started := c.Clock.Now()
@@ -134,7 +134,7 @@ func (c *Controller) act(ctx context.Context, k key, src v1alpha1.Source, m memo
 		}
 		return c.report(ctx, k, src, outcome{problem: c.problemOf(k, err), fetch: true, lost: !asIs})
 	}
-	repaired := want.Repair && !asIs && src.Made().SecretName == targetName(src)
+	repaired := want.Repair && !asIs && !content.Unfetched && src.Made().SecretName == targetName(src)
 	return c.write(ctx, k, src, live, content, repaired)
 }
 

@@ -129,7 +129,7 @@ func build(live *corev1.Secret, kind string, src v1alpha1.Source, content Conten
 			secret.ObjectMeta = metav1.ObjectMeta{Namespace: live.Namespace, Name: live.Name, Labels: live.Labels, Annotations: maps.Clone(live.Annotations)}
 		}
 	}
-	if problem := unfit(content.Metadata); problem != nil {
+	if problem := content.Unfit(); problem != nil {
 		return nil, false, problem
 	}
 	secret.Type = content.Type
@@ -221,7 +221,15 @@ func replaced(all map[string]string, former []string, now map[string]string) map
 	return out
 }
 
-// unfit says what of the fetched labels and annotations the API server would refuse, without showing a value.
+// Unfit says why no Secret can hold the content, without showing a value; nil when one can.
+func (c Content) Unfit() *Problem {
+	if problem := unfit(c.Metadata); problem != nil {
+		return problem
+	}
+	return tooLarge(c.Data)
+}
+
+// unfit says what of the fetched labels and annotations the API server would refuse.
 func unfit(m Metadata) *Problem {
 	problem := func(what, key, rule string) *Problem {
 		return &Problem{Reason: v1alpha1.ReasonInvalidValue, Message: fmt.Sprintf("what was fetched for the %s %s cannot be one: %s; correct the value at its source, or fetch another", what, key, rule)}
@@ -253,8 +261,12 @@ func invalid(secret *corev1.Secret) *Problem {
 	if len(errs) > 0 {
 		return &Problem{Reason: v1alpha1.ReasonInvalidSpec, Final: true, Message: errs.ToAggregate().Error() + ": correct it"}
 	}
+	return tooLarge(secret.Data)
+}
+
+func tooLarge(data map[string][]byte) *Problem {
 	size := 0
-	for _, value := range secret.Data {
+	for _, value := range data {
 		size += len(value)
 	}
 	if size > corev1.MaxSecretSize {

@@ -158,8 +158,9 @@ func (f kv) keepMissing(vs *v1alpha1.VaultSecret, mode vaultkv.Mode, found []rea
 		}
 	default:
 		for key, origin := range want.Keys {
-			if _, taken := content.Data[key]; !taken && kept(origin.Path) {
-				content.Data[key], content.Keys[key] = want.Data[key], origin
+			value, there := want.Data[key] // somebody may have deleted it
+			if _, taken := content.Data[key]; there && !taken && kept(origin.Path) {
+				content.Data[key], content.Keys[key] = value, origin
 			}
 		}
 		if len(content.Data) == 0 && want.Keys == nil {

@@ -58,8 +58,9 @@ func TestWhatIsMissing(t *testing.T) {
 		problem  bool // beside the content
 		fails    bool
 	}{
-		"nothing is missing":                             {[]v1alpha1.OnMissing{""}, vaultkv.Exact, "", []read{found("secret/a", user)}, held, data("user", "anna"), false, false, false},
-		"its keys stay":                                  {[]v1alpha1.OnMissing{"", ""}, vaultkv.Exact, "", []read{found("secret/a", user), found("secret/b", nil)}, held, data("user", "anna", "old", "x"), false, true, false},
+		"nothing is missing": {[]v1alpha1.OnMissing{""}, vaultkv.Exact, "", []read{found("secret/a", user)}, held, data("user", "anna"), false, false, false},
+		"its keys stay":      {[]v1alpha1.OnMissing{"", ""}, vaultkv.Exact, "", []read{found("secret/a", user), found("secret/b", nil)}, held, data("user", "anna", "old", "x"), false, true, false},
+		"a key that somebody has deleted is not made": {[]v1alpha1.OnMissing{"", ""}, vaultkv.Exact, "", []read{found("secret/a", user), found("secret/b", nil)}, source.Want{Data: data(), Keys: from("old", "secret/b")}, data("user", "anna"), false, true, false},
 		"its keys go":                                    {[]v1alpha1.OnMissing{"", remove}, vaultkv.Exact, "", []read{found("secret/a", user), found("secret/b", nil)}, held, data("user", "anna"), false, false, false},
 		"its keys go by default in kiwi":                 {[]v1alpha1.OnMissing{"", ""}, vaultkv.Kiwi, "", []read{found("secret/a", user), found("secret/b", nil)}, held, data("user", "anna"), false, false, false},
 		"its keys stay in kiwi when that is asked for":   {[]v1alpha1.OnMissing{"", keep}, vaultkv.Kiwi, "", []read{found("secret/a", user), found("secret/b", nil)}, held, data("user", "anna", "old", "x"), false, true, false},

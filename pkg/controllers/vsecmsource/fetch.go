@@ -3,7 +3,6 @@ package vsecmsource
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -43,39 +42,52 @@ type state struct {
 func (f fetcher) Fetch(ctx context.Context, src v1alpha1.Source, want source.Want) (source.Content, error) {
 	vs := src.(*v1alpha1.VSecMSecret) //nolint:forcetypeassert // it is registered for this kind
 	interval := source.PeriodOf(vs.Spec.RefreshInterval, defaultInterval)
-	content, problem := f.fetch(ctx, vs, want, interval)
-	if problem == nil {
+	content, found, problem := f.fetch(ctx, vs, want, interval)
+	unfit := content.Unfit()
+	if problem == nil && unfit == nil {
 		return content, nil
 	}
-	problem.Retry = min(time.Duration(interval), maxRetry)
-	return f.withdraw(vs, want, problem)
+	failed := cmp.Or(problem, unfit)
+	failed.Retry = min(time.Duration(interval), maxRetry)
+	rest, err := f.withdraw(vs, want, found, failed)
+	if unfit != nil && !rest.Unfetched {
+		// Nothing has to be withdrawn yet. What is unfit is told by who cannot write it.
+		content.Next = sooner(content.Next, failed.By)
+		return content, nil
+	}
+	return rest, err
 }
 
-func (f fetcher) fetch(ctx context.Context, vs *v1alpha1.VSecMSecret, want source.Want, interval source.Period) (source.Content, *source.Problem) {
+// fetch gives also what Safe has answered, when it has.
+func (f fetcher) fetch(ctx context.Context, vs *v1alpha1.VSecMSecret, want source.Want, interval source.Period) (source.Content, answer, *source.Problem) {
 	items, problem := itemsOf(vs)
 	if problem != nil {
-		return source.Content{}, problem
+		return source.Content{}, answer{}, problem
 	}
 	for _, i := range items {
 		if name := i.ref.Name; !f.allow.may(vs.Namespace, name) {
-			return source.Content{}, notAllowed(vs.Namespace, name)
+			return source.Content{}, answer{}, notAllowed(vs.Namespace, name)
 		}
 	}
-	found, problem := f.read(ctx, vs, items, interval.Age(vs, want))
+	age := interval.Age(vs, want)
+	found, problem := f.read(ctx, vs, items, age)
+	if since := found.turned(f.clock.Now()); problem == nil && since > 0 && since < age && !want.Repair {
+		// It was read before one of its dates: somebody may have given it another one since.
+		found, problem = f.read(ctx, vs, items, since)
+	}
 	if problem != nil {
-		return source.Content{}, problem
+		return source.Content{}, answer{}, problem
 	}
 	m := maker{spec: vs.Spec, now: f.clock.Now(), want: want, found: found.secrets}
 	content, problem := m.make(items)
-	turn := m.turn()
 	if problem != nil {
-		problem.By = turn
-		return content, problem
+		problem.By = m.turn()
+		return source.Content{}, found, problem
 	}
 	content.FetchedAt = found.at
 	interval.Plan(&content, vs.Spec.MaxAge)
-	content.Next = sooner(content.Next, turn)
-	return content, nil
+	content.Next = sooner(content.Next, m.turn())
+	return content, found, nil
 }
 
 func notAllowed(namespace, name string) *source.Problem {
@@ -88,6 +100,22 @@ type answer struct {
 	secrets map[string]lookup
 }
 
+// turned is how long ago the last of the dates was that have come since the answer; 0 without any.
+func (a answer) turned(now time.Time) time.Duration {
+	var last time.Time
+	for _, l := range a.secrets {
+		for _, at := range []time.Time{l.secret.NotBefore, l.secret.ExpiresAfter} {
+			if at.After(a.at) && !at.After(now) && at.After(last) {
+				last = at
+			}
+		}
+	}
+	if last.IsZero() {
+		return 0
+	}
+	return max(now.Sub(last), 1)
+}
+
 type lookup struct {
 	secret vsecm.Secret
 	// missing says why there is none; empty when there is one.
@@ -98,7 +126,8 @@ func (f fetcher) read(ctx context.Context, vs *v1alpha1.VSecMSecret, items []ite
 	address := cmp.Or(vs.Spec.VSecMSafeURL, f.safeURL)
 	out := answer{secrets: map[string]lookup{}}
 	get := func(name string) (vsecm.Secret, error) { return f.client.Own(ctx, address, name, age) }
-	if vs.Spec.SecretType != v1alpha1.VSecMWorkload {
+	listed := vs.Spec.SecretType != v1alpha1.VSecMWorkload
+	if listed {
 		raw, err := f.client.Raw(ctx, address, age)
 		if err != nil {
 			return out, source.ProblemOf(err, 0)
@@ -119,11 +148,10 @@ func (f fetcher) read(ctx context.Context, vs *v1alpha1.VSecMSecret, items []ite
 		switch {
 		case upstream.IsKind(err, upstream.Missing):
 			out.secrets[name] = lookup{missing: err.Error()}
-			secret.At = f.clock.Now()
 		case err != nil:
 			p := source.ProblemOf(err, 0)
-			if p.Reason == v1alpha1.ReasonRefused {
-				p.Reason = v1alpha1.ReasonInvalidValue
+			if listed && p.Reason == v1alpha1.ReasonRefused {
+				p.Reason = v1alpha1.ReasonInvalidValue // the answer is good, and this secret is not
 			}
 			return out, p
 		default:
@@ -136,28 +164,31 @@ func (f fetcher) read(ctx context.Context, vs *v1alpha1.VSecMSecret, items []ite
 	return out, nil
 }
 
-// withdraw takes out what has expired by now when nothing could be fetched, and leaves the rest as it is.
-func (f fetcher) withdraw(vs *v1alpha1.VSecMSecret, want source.Want, problem *source.Problem) (source.Content, error) {
-	var kept state
-	if len(want.State) > 0 && json.Unmarshal(want.State, &kept) != nil || vs.Spec.OnExpiry == v1alpha1.OnExpiryKeep {
+// withdraw takes out what has expired by now when nothing new can be written, and leaves the rest as it is. found is what
+// Safe has answered, if it has.
+func (f fetcher) withdraw(vs *v1alpha1.VSecMSecret, want source.Want, found answer, problem *source.Problem) (source.Content, error) {
+	if vs.Spec.OnExpiry == v1alpha1.OnExpiryKeep {
 		return source.Content{}, problem
 	}
-	m := maker{spec: vs.Spec, now: f.clock.Now(), want: want, found: map[string]lookup{}}
-	expired := false
-	for name, at := range kept.Expires {
+	m := maker{spec: vs.Spec, now: f.clock.Now(), want: want}
+	expired := map[string]time.Time{}
+	for name, at := range m.dates(found) {
 		if m.now.After(at) {
-			expired = true
-			m.found[name] = lookup{secret: vsecm.Secret{Name: name, ExpiresAfter: at}}
+			expired[name] = at
 		} else {
-			problem.By = sooner(problem.By, at.Add(time.Millisecond))
+			problem.By = sooner(problem.By, after(at))
 		}
 	}
-	if !expired || want.Keys == nil {
+	if len(expired) == 0 || !m.holds(expired) {
 		return source.Content{}, problem
 	}
-	content := m.without()
+	content := m.without(expired)
 	content.Unfetched = true
-	content.Problem.Message += "; what is there now could not be fetched: " + problem.Message
+	then := "; what is there now could not be fetched: "
+	if found.secrets != nil {
+		then = "; the rest stays as it is: "
+	}
+	content.Problem.Message += then + problem.Message
 	content.Problem.Heals, content.Problem.Retry = problem.Heals, problem.Retry
 	content.Next = sooner(m.now.Add(retryUnfetched), problem.By)
 	if vs.Status.LastFetchedAt != nil {

@@ -76,6 +76,8 @@ type maker struct {
 	found map[string]lookup
 
 	content source.Content
+	// former are the dates at which what the Secret holds expires, and until those of what it is to hold.
+	former, until map[string]time.Time
 	// kept are the items whose former values stay.
 	kept []item
 	// what there is to say; the worst is said first.
@@ -106,19 +108,47 @@ func (m *maker) begin() {
 		Type: typeOf(m.spec), Data: map[string][]byte{}, Keys: map[string]source.Origin{},
 		Metadata: source.Metadata{Labels: map[string]string{}, Annotations: map[string]string{}},
 	}
-	kept := state{Expires: map[string]time.Time{}}
+	m.former, m.until = expiresIn(m.want.State), map[string]time.Time{}
 	for name, l := range m.found {
-		if at := l.secret.ExpiresAfter; !at.IsZero() && at.Year() < never && !m.now.After(at) {
-			kept.Expires[name] = at
+		at := l.secret.ExpiresAfter
+		if !m.takes(l) {
+			at = m.former[name]
+		}
+		// What stays although it has expired keeps its date: that may be asked for later.
+		if dated(at) && (!m.now.After(at) || m.spec.OnExpiry == v1alpha1.OnExpiryKeep) {
+			m.until[name] = at.UTC() // JSON has not every zone
 		}
 	}
-	if len(kept.Expires) > 0 {
-		m.content.State, _ = json.Marshal(kept) // dates only
+	m.remember(m.until)
+}
+
+// expiresIn are the dates in a State; what cannot be read has none.
+func expiresIn(content json.RawMessage) map[string]time.Time {
+	var s state
+	if json.Unmarshal(content, &s) != nil {
+		return nil
+	}
+	return s.Expires
+}
+
+// takes says whether a secret is there and not too early. Otherwise what came from one before has the date of that.
+func (m *maker) takes(l lookup) bool {
+	return l.missing == "" && l.secret.State(m.now) != vsecm.NotYet
+}
+
+// remember makes dates the State.
+func (m *maker) remember(expires map[string]time.Time) {
+	m.content.State = nil
+	if len(expires) > 0 {
+		m.content.State, _ = json.Marshal(state{Expires: expires}) // they can be written
 	}
 }
 
 // never is the year in which Safe lets expire what does not.
 const never = 9999
+
+// dated says whether a secret expires at all.
+func dated(expiresAfter time.Time) bool { return !expiresAfter.IsZero() && expiresAfter.Year() < never }
 
 // take takes the value of one item, or notes why there is none.
 func (m *maker) take(i item) *source.Problem {
@@ -129,10 +159,10 @@ func (m *maker) take(i item) *source.Problem {
 	switch found.secret.State(m.now) {
 	case vsecm.NotYet:
 		note(&m.notYet, fmt.Sprintf("secret %s may not be used before %s", i.ref.Name, date(found.secret.NotBefore)))
-		m.kept = append(m.kept, i)
+		m.stay(i)
 		return nil
 	case vsecm.Expired:
-		m.expire(found.secret)
+		m.expire(i.ref.Name, found.secret.ExpiresAfter)
 		if m.spec.OnExpiry != v1alpha1.OnExpiryKeep {
 			return nil
 		}
@@ -205,12 +235,22 @@ func (m *maker) lack(i item, why string) *source.Problem {
 		return nil
 	}
 	note(&m.missing, why)
-	m.kept = append(m.kept, i)
+	m.stay(i)
 	return nil
 }
 
-func (m *maker) expire(secret vsecm.Secret) {
-	note(&m.expired, fmt.Sprintf("secret %s has expired at %s", secret.Name, date(secret.ExpiresAfter)))
+// stay leaves what came from an item before, until that expires.
+func (m *maker) stay(i item) {
+	if at := m.former[i.ref.Name]; dated(at) && m.now.After(at) && m.spec.OnExpiry != v1alpha1.OnExpiryKeep {
+		m.expire(i.ref.Name, at)
+		m.lacks = true
+		return
+	}
+	m.kept = append(m.kept, i)
+}
+
+func (m *maker) expire(name string, at time.Time) {
+	note(&m.expired, fmt.Sprintf("secret %s has expired at %s", name, date(at)))
 }
 
 // keep puts back what came from the items whose former values stay.
@@ -260,36 +300,63 @@ var withdrawn = map[corev1.SecretType]map[string]string{
 	corev1.SecretTypeDockercfg:        {corev1.DockerConfigKey: "{}"},
 }
 
-// fill gives a Secret that has lost keys what its type wants.
+// fill gives a Secret what its type wants in the place of keys whose values are withdrawn now, or were before.
 func (m *maker) fill() {
-	if len(m.expired) == 0 || m.spec.OnExpiry == v1alpha1.OnExpiryKeep || m.want.Keys == nil {
-		return
-	}
+	over := len(m.expired) > 0 && m.spec.OnExpiry != v1alpha1.OnExpiryKeep
 	for key, text := range withdrawn[m.content.Type] {
-		if _, there := m.content.Data[key]; !there {
+		origin, held := m.want.Keys[key]
+		if _, there := m.content.Data[key]; held && !there && (over || origin == source.Origin{}) {
 			m.content.Data[key], m.content.Keys[key] = []byte(text), source.Origin{}
 		}
 	}
 }
 
-// without is what the Secret holds now, without what came from secrets that have expired.
-func (m *maker) without() source.Content {
+// dates are when what the Secret holds expires: as Safe has told it with that, or sooner, as it does now.
+func (m *maker) dates(found answer) map[string]time.Time {
+	out := map[string]time.Time{}
+	maps.Copy(out, expiresIn(m.want.State))
+	for name, l := range found.secrets {
+		if at := l.secret.ExpiresAfter; m.takes(l) && dated(at) {
+			out[name] = sooner(out[name], at)
+		}
+	}
+	return out
+}
+
+// holds says whether the Secret holds something from one of the secrets.
+func (m *maker) holds(secrets map[string]time.Time) bool {
+	for _, origin := range m.want.Keys {
+		if r, err := ref.Parse(origin.Path); err == nil && !secrets[r.Name].IsZero() {
+			return true
+		}
+	}
+	items, _ := itemsOf(&v1alpha1.VSecMSecret{Spec: m.spec})
+	return slices.ContainsFunc(items, func(i item) bool {
+		return !secrets[i.ref.Name].IsZero() && (i.place == inLabels && has(m.want.Metadata.Labels, i.key) || i.place == inAnnotations && has(m.want.Metadata.Annotations, i.key))
+	})
+}
+
+func has(all map[string]string, key string) bool {
+	_, ok := all[key]
+	return ok
+}
+
+// without is what the Secret holds now, without what came from the secrets that have expired.
+func (m *maker) without(expired map[string]time.Time) source.Content {
 	m.begin()
-	var before state
-	_ = json.Unmarshal(m.want.State, &before) // it was read before
-	for name := range m.found {
-		m.expire(m.found[name].secret)
-		delete(before.Expires, name)
+	if m.want.Type != "" {
+		m.content.Type = m.want.Type // that of the spec comes with what the spec wants
 	}
-	slices.Sort(m.expired)
-	if len(before.Expires) > 0 {
-		m.content.State, _ = json.Marshal(before)
+	for _, name := range slices.Sorted(maps.Keys(expired)) {
+		m.expire(name, expired[name])
+		delete(m.former, name)
 	}
+	m.remember(m.former)
 	items, _ := itemsOf(&v1alpha1.VSecMSecret{Spec: m.spec}) // what is wrong with one was said
-	over := func(name string) bool { _, ok := m.found[name]; return ok }
+	over := func(name string) bool { _, ok := expired[name]; return ok }
 	for key, origin := range m.want.Keys {
-		if r, err := ref.Parse(origin.Path); err != nil || !over(r.Name) {
-			m.content.Data[key], m.content.Keys[key] = m.want.Data[key], origin
+		if r, err := ref.Parse(origin.Path); (err != nil || !over(r.Name)) && restore(m.content.Data, m.want.Data, key) {
+			m.content.Keys[key] = origin
 		}
 	}
 	for _, i := range items {
@@ -306,20 +373,26 @@ func (m *maker) without() source.Content {
 	return m.content
 }
 
-// turn is the first date from which on another secret may be used, or one may not any more; zero without one.
-func (m *maker) turn() (first time.Time) {
+// turn is the first date from which on other secrets may be used; zero is never.
+func (m *maker) turn() time.Time {
+	var first time.Time
 	for _, l := range m.found {
 		if from := l.secret.NotBefore; from.After(m.now) {
 			first = sooner(first, from)
 		}
-		if until := l.secret.ExpiresAfter; !m.now.After(until) && until.Year() < never {
-			first = sooner(first, until.Add(time.Millisecond))
+	}
+	for _, at := range m.until {
+		if !m.now.After(at) {
+			first = sooner(first, after(at))
 		}
 	}
 	return first
 }
 
-// sooner is the first of two times; zero is never.
+// after is the moment from which on something has expired.
+func after(expires time.Time) time.Time { return expires.Add(time.Millisecond) }
+
+// sooner is the first of two times, of which zero is never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
