@@ -38,12 +38,13 @@ import (
 func TestMetrics(t *testing.T) {
 	ctx := context.Background()
 	address := freeAddress(t)
-	startOperator(t, hub.Operator, func(o *operator.Options) { o.ListenAddress = address })
+	startOperator(t, hub.Operator, func(o *operator.Options) { o.ListenAddress, o.VSecM = address, silentSafe(t) })
 	deployment := deliver(t, "measured", "oslo")
 	says(t, "measured", v1alpha1.StateSynced, v1alpha1.ReasonSynced)
 	sendTo(t, "waits", "bergen")
 	says(t, "waits", v1alpha1.StatePending, v1alpha1.ReasonDelivering)
 	sourcesWithoutVault(t)
+	sourcesWithoutSafe(t)
 
 	var live exposed
 	eventually(t, func(context.Context) error {
@@ -51,6 +52,8 @@ func TestMetrics(t *testing.T) {
 		switch {
 		case len(live.series["fleet_handshake_vault_circuit_open"]) == 0:
 			return errors.New("the Vault that does not answer is not left alone")
+		case len(live.series["fleet_handshake_vsecm_circuit_open"]) == 0:
+			return errors.New("the Safe that does not answer is not left alone")
 		case len(live.series["fleet_handshake_source_age_seconds"]) == 0:
 			return errors.New("the operator has not seen that a VaultSecret was fetched before")
 		}
@@ -90,46 +93,6 @@ func freeAddress(t *testing.T) string {
 	address, err := clients.FreeAddress(t.Context())
 	require.NoError(t, err)
 	return address
-}
-
-// sourcesWithoutVault makes VaultSecrets whose Vault does not answer, as many as make the circuit breaker open. One has
-// been fetched before.
-func sourcesWithoutVault(t *testing.T) {
-	t.Helper()
-	ctx := context.Background()
-	makeSecret(t, "vault-token", corev1.SecretTypeOpaque)
-	_, err := hub.Connections.Create(ctx, &v1alpha1.VaultConnection{
-		ObjectMeta: metav1.ObjectMeta{Namespace: workspace, Name: "silent"},
-		Spec: v1alpha1.VaultConnectionSpec{Address: "http://" + freeAddress(t), Auth: v1alpha1.VaultAuth{
-			Token: &v1alpha1.VaultTokenAuth{SecretRef: v1alpha1.SecretKey{Name: "vault-token", Key: "password"}},
-		}},
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = hub.Connections.Delete(ctx, workspace, "silent") })
-	for i := range 6 {
-		name := fmt.Sprintf("from-vault-%d", i)
-		_, err := hub.VaultKV.Create(ctx, &v1alpha1.VaultSecret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: workspace, Name: name},
-			Spec: v1alpha1.VaultSecretSpec{
-				VaultAccess: v1alpha1.VaultAccess{ConnectionRef: &v1alpha1.VaultConnectionRef{Name: "silent"}},
-				Paths:       []v1alpha1.VaultPath{{Path: "secret/" + name}},
-			},
-		})
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = hub.VaultKV.Delete(ctx, workspace, name) })
-		eventually(t, func(ctx context.Context) error {
-			vs, err := hub.VaultKV.Get(ctx, workspace, name)
-			if err == nil && len(vs.Status.Conditions) == 0 {
-				err = errors.New(name + " says nothing")
-			}
-			return err
-		})
-	}
-	dyn, err := dynamic.NewForConfig(world.Hub.Config)
-	require.NoError(t, err)
-	_, err = dyn.Resource(v1alpha1.SchemeGroupVersion.WithResource("vaultsecrets")).Namespace(workspace).
-		Patch(ctx, "from-vault-0", types.MergePatchType, []byte(`{"status":{"lastFetchedAt":"2026-01-01T00:00:00Z"}}`), metav1.PatchOptions{}, "status")
-	require.NoError(t, err)
 }
 
 // sendTo makes a Secret, a Cluster, and a handshake that sends the Secret to it.
