@@ -237,21 +237,22 @@ func TestWhatExpiresIsWithdrawnAlsoWhenNothingCanBeFetched(t *testing.T) {
 		// rest is what is said of the rest.
 		rest string
 	}{
-		"Safe does not answer":       {down, v1alpha1.ReasonUnavailable, true, false, "what is there now could not be fetched: GET /workload/v1/secrets at "},
-		"Safe has another answer":    {func(w *world) { w.Break(labsafe.Fault{Status: 403}) }, v1alpha1.ReasonRefused, false, false, "what is there now could not be fetched: GET /workload/v1/secrets at "},
-		"it is allowed no more":      {func(w *world) { w.fetcher.allow = allowed{} }, v1alpha1.ReasonNotAllowed, false, true, "what is there now could not be fetched: namespace team may not have"},
-		"the spec has an error":      {func(w *world) { w.vs.Spec.Data[1].Ref = "app..x" }, v1alpha1.ReasonInvalidSpec, false, true, "what is there now could not be fetched: spec.data[1].ref"},
-		"another secret has one":     {func(w *world) { w.vs.Spec.Data[1].Ref = "app.x" }, v1alpha1.ReasonInvalidValue, false, false, "the rest stays as it is: spec.data[1].ref"},
-		"another secret is missing":  {func(w *world) { w.vs.Spec.Data[1].Ref, w.vs.Spec.OnMissing = "gone", v1alpha1.OnMissingFail }, v1alpha1.ReasonPathMissing, false, false, "the rest stays as it is: GET "},
-		"a label cannot be one":      {func(w *world) { w.vs.Spec.Labels = metadataOf("l", "bad") }, "", false, false, "the rest stays as it is: what was fetched for the label l cannot be one"},
-		"it does not fit any longer": {func(w *world) { w.vs.Spec.Data = append(w.vs.Spec.Data, dataOf("large", "large")...) }, "", false, false, "the rest stays as it is: what was fetched has"},
+		"Safe does not answer":      {down, v1alpha1.ReasonUnavailable, true, false, "what is there now could not be fetched: GET /workload/v1/secrets at "},
+		"Safe has another answer":   {func(w *world) { w.Break(labsafe.Fault{Status: 403}) }, v1alpha1.ReasonRefused, false, false, "what is there now could not be fetched: GET /workload/v1/secrets at "},
+		"it is allowed no more":     {func(w *world) { w.fetcher.allow = allowed{} }, v1alpha1.ReasonNotAllowed, false, true, "what is there now could not be fetched: namespace team may not have"},
+		"the spec has an error":     {func(w *world) { w.vs.Spec.Data[1].Ref = "app..x" }, v1alpha1.ReasonInvalidSpec, false, true, "what is there now could not be fetched: spec.data[1].ref"},
+		"another secret has one":    {func(w *world) { w.vs.Spec.Data[1].Ref = "app.x" }, v1alpha1.ReasonInvalidValue, false, false, "the rest stays as it is: spec.data[1].ref"},
+		"another secret is missing": {func(w *world) { w.vs.Spec.Data[1].Ref, w.vs.Spec.OnMissing = "gone", v1alpha1.OnMissingFail }, v1alpha1.ReasonPathMissing, false, false, "the rest stays as it is: GET "},
+		"a label cannot be one":     {func(w *world) { w.put("bad", canary+" &"); w.vs.Spec.Labels = metadataOf("l", "bad") }, "", false, false, "the rest stays as it is: what was fetched for the label l cannot be one"},
+		"it does not fit any longer": {func(w *world) {
+			w.put("large", strings.Repeat(canary, 1<<20/7+1))
+			w.vs.Spec.Data = append(w.vs.Spec.Data, dataOf("large", "large")...)
+		}, "", false, false, "the rest stays as it is: what was fetched has"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := withDates(t, func(s *spec) {
 				s.Labels, s.Annotations = metadataOf("a", "app", "d", "db"), metadataOf("a", "app", "d", "db")
 			})
-			w.put("bad", canary+" &")
-			w.put("large", strings.Repeat(canary, 1<<20/7+1))
 			first := w.works()
 			c.change(w)
 			refresh := func(want *source.Want) { want.Fresh = true }
@@ -417,6 +418,9 @@ func TestTypesThatNeedKeysKeepThemWithoutValues(t *testing.T) {
 					_, problem = w.fetch()
 					require.NotNil(t, problem, "once")
 					continue
+				}
+				if kind != corev1.SecretTypeTLS {
+					continue // it is the same for all
 				}
 				w.put("db", canary+"new", w.begin.Add(2*time.Hour))
 				refresh := func(want *source.Want) { want.Fresh = true }
