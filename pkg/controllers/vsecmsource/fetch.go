@@ -32,12 +32,6 @@ type fetcher struct {
 	clock   clock.PassiveClock
 }
 
-// state is kept with the Secret.
-type state struct {
-	// Expires are the dates of the secrets in it, so that they hold while Safe does not answer.
-	Expires map[string]time.Time `json:"expires,omitempty"`
-}
-
 // Fetch reads the secrets that the refs name, and takes the values out of them.
 func (f fetcher) Fetch(ctx context.Context, src v1alpha1.Source, want source.Want) (source.Content, error) {
 	vs := src.(*v1alpha1.VSecMSecret) //nolint:forcetypeassert // it is registered for this kind

@@ -1,7 +1,6 @@
 package vsecmsource
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,7 +12,6 @@ import (
 	"github.com/fleet-handshake/fleet-handshake/pkg/controllers/source"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vsecm"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vsecm/ref"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -122,34 +120,6 @@ func (m *maker) begin() {
 	m.remember(m.until)
 }
 
-// expiresIn are the dates in a State; what cannot be read has none.
-func expiresIn(content json.RawMessage) map[string]time.Time {
-	var s state
-	if json.Unmarshal(content, &s) != nil {
-		return nil
-	}
-	return s.Expires
-}
-
-// takes says whether a secret is there and not too early. Otherwise what came from one before has the date of that.
-func (m *maker) takes(l lookup) bool {
-	return l.missing == "" && l.secret.State(m.now) != vsecm.NotYet
-}
-
-// remember makes dates the State.
-func (m *maker) remember(expires map[string]time.Time) {
-	m.content.State = nil
-	if len(expires) > 0 {
-		m.content.State, _ = json.Marshal(state{Expires: expires}) // they can be written
-	}
-}
-
-// never is the year in which Safe lets expire what does not.
-const never = 9999
-
-// dated says whether a secret expires at all.
-func dated(expiresAfter time.Time) bool { return !expiresAfter.IsZero() && expiresAfter.Year() < never }
-
 // take takes the value of one item, or notes why there is none.
 func (m *maker) take(i item) *source.Problem {
 	found := m.found[i.ref.Name]
@@ -239,20 +209,6 @@ func (m *maker) lack(i item, why string) *source.Problem {
 	return nil
 }
 
-// stay leaves what came from an item before, until that expires.
-func (m *maker) stay(i item) {
-	if at := m.former[i.ref.Name]; dated(at) && m.now.After(at) && m.spec.OnExpiry != v1alpha1.OnExpiryKeep {
-		m.expire(i.ref.Name, at)
-		m.lacks = true
-		return
-	}
-	m.kept = append(m.kept, i)
-}
-
-func (m *maker) expire(name string, at time.Time) {
-	note(&m.expired, fmt.Sprintf("secret %s has expired at %s", name, date(at)))
-}
-
 // keep puts back what came from the items whose former values stay.
 func (m *maker) keep() {
 	for _, i := range m.kept {
@@ -289,115 +245,6 @@ func cameFrom(i item, key, path string) bool {
 	}
 	name, begins := strings.CutPrefix(key, i.key)
 	return begins && (path == i.ref.Child(name) || name == wholeKey && path == i.ref.String())
-}
-
-// withdrawn are what keys hold whose values are withdrawn, where the type of a Secret wants the keys.
-var withdrawn = map[corev1.SecretType]map[string]string{
-	corev1.SecretTypeTLS:              {corev1.TLSCertKey: "", corev1.TLSPrivateKeyKey: ""},
-	corev1.SecretTypeBasicAuth:        {corev1.BasicAuthUsernameKey: "", corev1.BasicAuthPasswordKey: ""},
-	corev1.SecretTypeSSHAuth:          {corev1.SSHAuthPrivateKey: "withdrawn\n"},
-	corev1.SecretTypeDockerConfigJson: {corev1.DockerConfigJsonKey: "{}"},
-	corev1.SecretTypeDockercfg:        {corev1.DockerConfigKey: "{}"},
-}
-
-// fill gives a Secret what its type wants in the place of keys whose values are withdrawn now, or were before.
-func (m *maker) fill() {
-	over := len(m.expired) > 0 && m.spec.OnExpiry != v1alpha1.OnExpiryKeep
-	for key, text := range withdrawn[m.content.Type] {
-		origin, held := m.want.Keys[key]
-		if _, there := m.content.Data[key]; held && !there && (over || origin == source.Origin{}) {
-			m.content.Data[key], m.content.Keys[key] = []byte(text), source.Origin{}
-		}
-	}
-}
-
-// dates are when what the Secret holds expires: as Safe has told it with that, or sooner, as it does now.
-func (m *maker) dates(found answer) map[string]time.Time {
-	out := map[string]time.Time{}
-	maps.Copy(out, expiresIn(m.want.State))
-	for name, l := range found.secrets {
-		if at := l.secret.ExpiresAfter; m.takes(l) && dated(at) {
-			out[name] = sooner(out[name], at)
-		}
-	}
-	return out
-}
-
-// holds says whether the Secret holds something from one of the secrets.
-func (m *maker) holds(secrets map[string]time.Time) bool {
-	for _, origin := range m.want.Keys {
-		if r, err := ref.Parse(origin.Path); err == nil && !secrets[r.Name].IsZero() {
-			return true
-		}
-	}
-	items, _ := itemsOf(&v1alpha1.VSecMSecret{Spec: m.spec})
-	return slices.ContainsFunc(items, func(i item) bool {
-		return !secrets[i.ref.Name].IsZero() && (i.place == inLabels && has(m.want.Metadata.Labels, i.key) || i.place == inAnnotations && has(m.want.Metadata.Annotations, i.key))
-	})
-}
-
-func has(all map[string]string, key string) bool {
-	_, ok := all[key]
-	return ok
-}
-
-// without is what the Secret holds now, without what came from the secrets that have expired.
-func (m *maker) without(expired map[string]time.Time) source.Content {
-	m.begin()
-	if m.want.Type != "" {
-		m.content.Type = m.want.Type // that of the spec comes with what the spec wants
-	}
-	for _, name := range slices.Sorted(maps.Keys(expired)) {
-		m.expire(name, expired[name])
-		delete(m.former, name)
-	}
-	m.remember(m.former)
-	items, _ := itemsOf(&v1alpha1.VSecMSecret{Spec: m.spec}) // what is wrong with one was said
-	over := func(name string) bool { _, ok := expired[name]; return ok }
-	for key, origin := range m.want.Keys {
-		if r, err := ref.Parse(origin.Path); (err != nil || !over(r.Name)) && restore(m.content.Data, m.want.Data, key) {
-			m.content.Keys[key] = origin
-		}
-	}
-	for _, i := range items {
-		switch {
-		case over(i.ref.Name):
-		case i.place == inLabels:
-			restore(m.content.Metadata.Labels, m.want.Metadata.Labels, i.key)
-		case i.place == inAnnotations:
-			restore(m.content.Metadata.Annotations, m.want.Metadata.Annotations, i.key)
-		}
-	}
-	m.fill()
-	m.content.Problem = m.problem()
-	return m.content
-}
-
-// turn is the first date from which on other secrets may be used; zero is never.
-func (m *maker) turn() time.Time {
-	var first time.Time
-	for _, l := range m.found {
-		if from := l.secret.NotBefore; from.After(m.now) {
-			first = sooner(first, from)
-		}
-	}
-	for _, at := range m.until {
-		if !m.now.After(at) {
-			first = sooner(first, after(at))
-		}
-	}
-	return first
-}
-
-// after is the moment from which on something has expired.
-func after(expires time.Time) time.Time { return expires.Add(time.Millisecond) }
-
-// sooner is the first of two times, of which zero is never.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // problem is what a person should know of the content.
