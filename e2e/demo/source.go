@@ -28,17 +28,17 @@ func (s *story) sendOn(name string) error {
 	return err
 }
 
-// copyOf waits until a cluster has a copy whose data are fit.
-func (s *story) copyOf(cluster, name string, fit func(map[string][]byte) error) (map[string][]byte, error) {
-	copied, err := s.wholeCopyOf(cluster, name, func(copied *corev1.Secret) error { return fit(copied.Data) })
+// inParis waits until paris has a copy whose data are fit.
+func (s *story) inParis(name string, fit func(map[string][]byte) error) (map[string][]byte, error) {
+	copied, err := s.copyOf("paris", name, func(copied *corev1.Secret) error { return fit(copied.Data) })
 	if err != nil {
 		return nil, err
 	}
 	return copied.Data, nil
 }
 
-// wholeCopyOf waits until a cluster has a copy that is fit.
-func (s *story) wholeCopyOf(cluster, name string, fit func(*corev1.Secret) error) (copied *corev1.Secret, err error) {
+// copyOf waits until a cluster has a copy that is fit.
+func (s *story) copyOf(cluster, name string, fit func(*corev1.Secret) error) (copied *corev1.Secret, err error) {
 	err = clients.Until(s.ctx, patience, func(ctx context.Context) error {
 		if copied, err = s.downstream[cluster].CoreV1().Secrets(targetNamespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
 			return err
@@ -55,7 +55,7 @@ func (s *story) wholeCopyOf(cluster, name string, fit func(*corev1.Secret) error
 func (s *story) reach(began time.Time, name string, fit func(*corev1.Secret) error) error {
 	var line []string
 	for _, cluster := range []string{"paris", "tokyo"} {
-		if _, err := s.wholeCopyOf(cluster, name, fit); err != nil {
+		if _, err := s.copyOf(cluster, name, fit); err != nil {
 			return err
 		}
 		line = append(line, fmt.Sprintf("%s after %.1f s", cluster, time.Since(began).Seconds()))

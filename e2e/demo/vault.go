@@ -170,7 +170,7 @@ func (s *vaultStory) lease() error {
 	if err := s.sendOn(login); err != nil {
 		return err
 	}
-	if s.old, err = s.copyOf("paris", login, s.logsIn); err != nil {
+	if s.old, err = s.inParis(login, s.logsIn); err != nil {
 		return err
 	}
 	fmt.Printf("   with the copy in paris PostgreSQL lets %s in: after %.1f s\n", s.old["username"], time.Since(began).Seconds())
@@ -178,7 +178,7 @@ func (s *vaultStory) lease() error {
 		return err
 	}
 	fmt.Printf("   its lease is renewed: after %.1f s\n", time.Since(began).Seconds())
-	latest, err := s.copyOf("paris", login, func(data map[string][]byte) error {
+	latest, err := s.inParis(login, func(data map[string][]byte) error {
 		if string(data["username"]) == string(s.old["username"]) {
 			return errors.New("it is still the first credential")
 		}
@@ -240,7 +240,7 @@ func (s *vaultStory) rotateCertificate() error {
 	}
 	serial := ""
 	for _, which := range []string{"the first", "the next"} {
-		_, err := s.copyOf("paris", certificate, func(data map[string][]byte) error {
+		_, err := s.inParis(certificate, func(data map[string][]byte) error {
 			now, err := verify(data)
 			if err == nil && now == serial {
 				err = errors.New("it is still the same certificate")
@@ -315,7 +315,7 @@ func (s *vaultStory) settingsSay(condition, reason string) error {
 
 func (s *vaultStory) revoke() error {
 	// During the outage the credential may have ended: this is the one that works now.
-	data, err := s.copyOf("paris", login, s.logsIn)
+	data, err := s.inParis(login, s.logsIn)
 	if err != nil {
 		return err
 	}
