@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/folder"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/ports"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
@@ -99,7 +100,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	if s.lifetime == 0 {
 		s.lifetime = DefaultLifetime
 	}
-	if err := makeFolder(dir); err != nil {
+	if err := folder.Empty(dir); err != nil {
 		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
 	}
 	if s.programs, err = findPrograms(); err != nil {
@@ -123,21 +124,6 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		_, _ = fmt.Fprintf(options.Progress, "PostgreSQL ready at %s:%d (%s)\n", s.Host, s.Port, time.Since(begin).Round(100*time.Millisecond))
 	}
 	return s, nil
-}
-
-// makeFolder makes an empty folder.
-func makeFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making the folder: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("reading the folder: %w", err)
-	}
-	if len(entries) > 0 {
-		return fmt.Errorf("%s is not empty; choose another folder", dir)
-	}
-	return nil
 }
 
 // initialize makes an empty database.

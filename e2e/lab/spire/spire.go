@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/folder"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/ports"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
@@ -130,7 +131,7 @@ func newServer(options Options) (*Server, error) {
 	if s.Dir, err = filepath.Abs(options.Dir); err != nil {
 		return nil, err
 	}
-	if err := makeFolder(s.Dir); err != nil {
+	if err := folder.Empty(s.Dir); err != nil {
 		return nil, err
 	}
 	free, err := new(ports.Set).Free(1)
@@ -143,21 +144,6 @@ func newServer(options Options) (*Server, error) {
 	}
 	s.Socket = "unix://" + s.sockets.agent()
 	return s, nil
-}
-
-// makeFolder makes an empty folder.
-func makeFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making the folder: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("reading the folder: %w", err)
-	}
-	if len(entries) > 0 {
-		return fmt.Errorf("%s is not empty; choose another folder", dir)
-	}
-	return nil
 }
 
 // begin starts both for the first time.

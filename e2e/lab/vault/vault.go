@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/folder"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/ports"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/wait"
@@ -119,15 +120,8 @@ func newServer(options Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the folder: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("reading the folder: %w", err)
-	}
-	if len(entries) > 0 {
-		return nil, fmt.Errorf("%s is not empty; choose another folder", dir)
+	if err := folder.Empty(dir); err != nil {
+		return nil, err
 	}
 	free, err := new(ports.Set).Free(1)
 	if err != nil {
