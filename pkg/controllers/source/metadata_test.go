@@ -33,12 +33,10 @@ func (w *world) metadata(name string) (labels, annotations map[string]string) {
 func TestFetchedLabelsAndAnnotations(t *testing.T) {
 	w := newWorld(t)
 	w.content.Metadata = marked("a", "b c")
-	w.source("app", func(s *v1alpha1.VaultSecret) {
-		s.Spec.Labels = map[string]string{"spec": "1", "fetched": "of the spec"}
-	})
+	w.source("app", func(s *v1alpha1.VaultSecret) { s.Spec.Labels = map[string]string{"spec": "1"} })
 	w.works("app")
 	labels, annotations := w.metadata("app")
-	assert.Equal(t, map[string]string{"spec": "1", "fetched": "a"}, labels, "what was fetched wins")
+	assert.Equal(t, map[string]string{"spec": "1", "fetched": "a"}, labels)
 	assert.Equal(t, map[string]string{"fetched": "b c"}, annotations)
 
 	w.restart()
@@ -169,6 +167,24 @@ func TestFetchedLabelsThatTheOperatorWorksWithAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, records(secret), "VaultSecret/other", "what sources make is said by the operator alone")
 	assert.NotNil(t, recordOf(secret, kindName, w.sources["app"]))
+}
+
+func TestWhatWasFetchedWinsOverTheSpec(t *testing.T) {
+	w := newWorld(t)
+	w.content.Metadata = marked("a", "b")
+	w.source("app", func(s *v1alpha1.VaultSecret) {
+		s.Spec.Labels, s.Spec.Annotations = map[string]string{"fetched": "spec"}, map[string]string{"fetched": "spec"}
+	})
+	w.works("app")
+	labels, annotations := w.metadata("app")
+	assert.Equal(t, map[string]string{"fetched": "a"}, labels)
+	assert.Equal(t, map[string]string{"fetched": "b"}, annotations)
+}
+
+func TestWhatIsKeptOfAnOutcomeHasNoValues(t *testing.T) {
+	o := outcome{content: &Content{Data: bytesOf(map[string]string{"a": "x"}), Metadata: marked("a", "b"), Keys: map[string]Origin{"a": {Path: "p"}}}}
+	assert.Equal(t, &Content{Keys: map[string]Origin{"a": {Path: "p"}}}, o.withoutValues().content)
+	assert.Equal(t, marked("a", "b"), o.content.Metadata, "what is to be written is not changed")
 }
 
 func TestMetadataIsZero(t *testing.T) {

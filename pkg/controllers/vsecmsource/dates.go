@@ -87,7 +87,7 @@ func (m *maker) dates(found answer) map[string]time.Time {
 	out := map[string]time.Time{}
 	maps.Copy(out, expiresIn(m.want.State))
 	for name, l := range found.secrets {
-		if at := l.secret.ExpiresAfter; m.takes(l) && dated(at) {
+		if at := l.secret.ExpiresAfter; dated(at) {
 			out[name] = sooner(out[name], at)
 		}
 	}

@@ -221,10 +221,17 @@ func TestADateIsReadAgainWhenItHasCome(t *testing.T) {
 	assert.Equal(t, map[string]string{"app": "app"}, texts(content.Data), "nothing is sent early that was put off")
 	assert.Len(t, w.Requests(), 2)
 
-	w.at(31 * time.Minute)
+	w.put("db", canary+"new", w.begin.Add(40*time.Minute))
+	w.at(35 * time.Minute)
+	_, problem = w.fetchFor(func(want *source.Want) { want.Fresh = true })
+	require.Nil(t, problem)
 	w.Stop()
-	_, problem = w.fetchFor(func(want *source.Want) { want.Repair = true })
+	w.at(40 * time.Minute)
+	_, problem = w.fetch()
+	require.NotNil(t, problem)
+	content, problem = w.fetchFor(func(want *source.Want) { want.Repair = true })
 	require.Nil(t, problem, "a repair takes what was read last")
+	assert.Equal(t, map[string]string{"app": "app", "db": "new"}, texts(content.Data))
 }
 
 func TestWhatExpiresIsWithdrawnAlsoWhenNothingCanBeFetched(t *testing.T) {
@@ -343,6 +350,59 @@ func TestADateThatWasBroughtForwardCounts(t *testing.T) {
 	assert.Equal(t, map[string]string{"app": "app"}, texts(content.Data))
 }
 
+func TestADateThatWasPutOffCountsWhenItIsWritten(t *testing.T) {
+	refresh := func(want *source.Want) { want.Fresh = true }
+	later := func(w *world) { w.put("db", canary+"new", w.begin, w.begin.Add(9*time.Hour)) }
+
+	w := withDates(t, func(s *spec) { s.OnMissing = v1alpha1.OnMissingFail })
+	w.put("x", canary)
+	w.works()
+	later(w)
+	w.Delete("raw:app")
+	_, problem := w.fetchFor(refresh)
+	require.NotNil(t, problem)
+	assert.Equal(t, w.begin.Add(over), problem.By, "the Secret still holds the former one")
+
+	w = withDates(t)
+	w.put("bad", canary+" &")
+	w.works()
+	later(w)
+	w.vs.Spec.Labels = metadataOf("l", "bad")
+	content, problem := w.fetchFor(refresh)
+	require.Nil(t, problem)
+	require.NotNil(t, content.Unfit())
+	assert.Equal(t, w.begin.Add(over), content.Next)
+}
+
+func TestTheFirstOfTheDatesIsWaitedFor(t *testing.T) {
+	w := newWorld(t, scout)
+	for i := range 9 {
+		name := string(rune('a' + i))
+		w.put(name, canary, w.begin, w.begin.Add(time.Duration(i+1)*time.Hour))
+		w.vs.Spec.Data = append(w.vs.Spec.Data, dataOf(name, name)...)
+	}
+	w.vs.Spec.RefreshInterval = &metav1.Duration{Duration: 20 * time.Hour}
+	assert.Equal(t, w.begin.Add(over), w.works().Next)
+	w.fetcher.allow = allowed{}
+	w.at(time.Hour)
+	for range 20 {
+		_, problem := w.fetch()
+		require.NotNil(t, problem, "at the date itself nothing has expired")
+		assert.Equal(t, w.begin.Add(over), problem.By)
+	}
+}
+
+func TestKeysOfUnknownOriginStay(t *testing.T) {
+	w := withDates(t)
+	w.works()
+	w.held.Data["old"], w.held.Keys["old"] = []byte("x"), source.Origin{Path: "no..ref"}
+	w.Stop()
+	w.at(over)
+	content, problem := w.fetch()
+	require.Nil(t, problem)
+	assert.Equal(t, map[string]string{"app": "app", "old": "x"}, texts(content.Data))
+}
+
 func TestNothingIsWithdrawnOf(t *testing.T) {
 	w := withDates(t)
 	w.works()
@@ -380,14 +440,19 @@ func TestWithdrawingMakesNothingOfNothing(t *testing.T) {
 }
 
 func TestALabelAloneIsWithdrawn(t *testing.T) {
-	w := withDates(t, func(s *spec) { s.Data, s.Labels = dataOf("app", "app"), metadataOf("d", "db") })
-	w.works()
-	w.Stop()
-	w.at(over)
-	content, problem := w.fetch()
-	require.Nil(t, problem)
-	assert.Empty(t, content.Metadata.Labels)
-	assert.Equal(t, map[string]string{"app": "app"}, texts(content.Data))
+	for _, change := range []func(*spec){
+		func(s *spec) { s.Labels = metadataOf("d", "db") },
+		func(s *spec) { s.Annotations = metadataOf("d", "db") },
+	} {
+		w := withDates(t, func(s *spec) { s.Data = dataOf("app", "app") }, change)
+		w.works()
+		w.Stop()
+		w.at(over)
+		content, problem := w.fetch()
+		require.Nil(t, problem)
+		assert.True(t, content.Metadata.IsZero())
+		assert.Equal(t, map[string]string{"app": "app"}, texts(content.Data))
+	}
 }
 
 func TestTypesThatNeedKeysKeepThemWithoutValues(t *testing.T) {

@@ -65,7 +65,7 @@ func (f fetcher) fetch(ctx context.Context, vs *v1alpha1.VSecMSecret, want sourc
 	}
 	age := interval.Age(vs, want)
 	found, problem := f.read(ctx, vs, items, age)
-	if since := found.turned(f.clock.Now()); problem == nil && since > 0 && since < age && !want.Repair {
+	if since := found.turned(f.clock.Now()); problem == nil && since > 0 && !want.Repair {
 		// It was read before one of its dates: somebody may have given it another one since.
 		found, problem = f.read(ctx, vs, items, since)
 	}

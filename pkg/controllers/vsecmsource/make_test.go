@@ -171,8 +171,8 @@ func TestMake(t *testing.T) {
 			fails: "KeyCollision: key VALUE comes from a and from b: give one of them another prefix in spec.dataFrom",
 		},
 		"keys that a Secret cannot have are left out": {
-			spec: spec{DataFrom: []v1alpha1.VSecMObject{all("db", "p")}}, found: map[string]lookup{"db": held(`{"a b":"hunter2","ü":"hunter2","ok":"1"}`)},
-			data: bytesOf("pok", "1"), keys: from("pok", "db.ok"), leftOut: []string{"pa b", "pü"},
+			spec: spec{DataFrom: []v1alpha1.VSecMObject{all("db", "p")}}, found: map[string]lookup{"db": held(`{"ü":"hunter2","a b":"hunter2","x/":"hunter2","":"1","c d":"hunter2","ok":"1"}`)},
+			data: bytesOf("p", "1", "pok", "1"), keys: from("p", "db.", "pok", "db.ok"), leftOut: []string{"pa b", "pc d", "px/", "pü"},
 		},
 		"labels and annotations": {
 			spec:  spec{Data: dataOf("user", "db.user"), Labels: metadataOf("app", "db.user", "port", "db.port"), Annotations: metadataOf("note", "db.tls.list")},
@@ -307,6 +307,16 @@ func TestMake(t *testing.T) {
 			found: map[string]lookup{"a": held("hunter2", time.Hour), "b": gone("b"), "c": held("hunter2", 0, -time.Hour), "d": held("d")},
 			data:  bytesOf("d", "d"), keys: from("d", "d"),
 			says: "Expired: secret c has expired at 2026-01-02T02:04:05Z" + withdrawn + "; there is no raw secret b" + stays + "; secret a may not be used before 2026-01-02T04:04:05Z, and is put into the Secret then",
+		},
+		"expired: what is missing is not filled where all is to stay": {
+			spec:  spec{Target: v1alpha1.VSecMTarget{Type: "kubernetes.io/tls"}, Data: dataOf("tls.crt", "db", "tls.key", "gone"), OnExpiry: v1alpha1.OnExpiryKeep, OnMissing: remove},
+			found: map[string]lookup{"db": held("crt", 0, -time.Second), "gone": gone("gone")}, want: before("tls.crt", "crt", "db", "tls.key", "key", "gone"),
+			data: bytesOf("tls.crt", "crt"), keys: from("tls.crt", "db"),
+			says: "Expired: secret db has expired at 2026-01-02T03:04:04Z, and what came from it stays, as onExpiry says: write it anew in Safe with a later date",
+		},
+		"expired: a date of another zone is told in UTC": {
+			spec: spec{Data: dataOf("user", "db")}, found: map[string]lookup{"db": {secret: vsecm.Secret{Value: "hunter2", ExpiresAfter: now.Add(-time.Second).In(time.FixedZone("", 3600))}}},
+			fails: "Expired: secret db has expired at 2026-01-02T03:04:04Z" + withdrawn,
 		},
 		"at the date itself it is not expired": {
 			spec: spec{Data: dataOf("user", "db.user")}, found: map[string]lookup{"db": {secret: vsecm.Secret{Value: `{"user":"anna"}`, ExpiresAfter: now}}},
