@@ -1,11 +1,14 @@
 package source
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/fleet-handshake/fleet-handshake/pkg/apis/fleethandshake.io/v1alpha1"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -103,6 +106,9 @@ func TestFetchedLabelsOfAMergedSecretGoWithTheirSource(t *testing.T) {
 
 func TestWhatDoesNotFitIsSaidWithoutShowingIt(t *testing.T) {
 	const canary = "hunter2"
+	var log bytes.Buffer
+	logrus.SetOutput(&log)
+	t.Cleanup(func() { logrus.SetOutput(os.Stderr) })
 	size := "what was fetched has 1048577 bytes, and a Secret can hold 1048576: fetch fewer values, or make two Secrets"
 	label := func(value string) Content { return Content{Metadata: marked(value, "")} }
 	const rule = "what was fetched for the label fetched cannot be one: it must have at most 63 letters, digits, '-', '_' and '.', and begin and end with a letter or digit; correct the value at its source, or fetch another"
@@ -148,6 +154,8 @@ func TestWhatDoesNotFitIsSaidWithoutShowingIt(t *testing.T) {
 			said, err := json.Marshal([]any{w.sources["app"], w.core.Actions()})
 			require.NoError(t, err)
 			assert.NotContains(t, string(said), canary)
+			assert.Contains(t, log.String(), "VaultSecret team/app")
+			assert.NotContains(t, log.String(), canary)
 		})
 	}
 }
