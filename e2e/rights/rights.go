@@ -37,6 +37,11 @@ func On(hub *lab.Cluster) (*Used, error) {
 	return used, err
 }
 
+// OfSources says whether a right is on an object that makes a Secret, or on what that uses.
+func OfSources(right string) bool {
+	return strings.Contains(right, " vault") || strings.Contains(right, " vsecm")
+}
+
 // Unneeded names the rights in files of the chart that were not used. relevant says of a right, as verb, group and
 // resource, whether it should have been; nil is all.
 func (u *Used) Unneeded(relevant func(right string) bool, files ...string) ([]string, error) {

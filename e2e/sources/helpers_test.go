@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -73,7 +72,7 @@ func misfits() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	more, err := used.Unneeded(func(right string) bool { return strings.Contains(right, " vault") || strings.Contains(right, " vsecm") }, "operator.yaml")
+	more, err := used.Unneeded(rights.OfSources, "operator.yaml")
 	found = append(found, more...)
 	for _, e := range used.Refused {
 		if e.ObjectRef.Namespace != other {

@@ -2,7 +2,6 @@ package suite
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/rights"
@@ -26,7 +25,7 @@ func misfits() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := used.Unneeded(func(right string) bool { return !strings.Contains(right, " vault") }, "operator.yaml", "workspace.yaml", "secrets.yaml")
+	found, err := used.Unneeded(func(right string) bool { return !rights.OfSources(right) }, "operator.yaml", "workspace.yaml", "secrets.yaml")
 	for _, e := range used.Refused {
 		found = append(found, fmt.Sprintf("the operator was refused: %s", e))
 	}

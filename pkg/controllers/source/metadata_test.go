@@ -126,7 +126,7 @@ func TestWhatDoesNotFitIsSaidWithoutShowingIt(t *testing.T) {
 		"a label with a line":             {label(canary + "\n"), v1alpha1.ReasonInvalidValue, rule},
 		"a label that ends with a dash":   {label(canary + "-"), v1alpha1.ReasonInvalidValue, rule},
 		"the largest annotations":         {Content{Metadata: marked("", strings.Repeat("x", maxFetched-len("fetched")))}, "", ""},
-		"annotations that are too large":  {Content{Metadata: marked("", canary+strings.Repeat("x", maxFetched-len("fetched")-len(canary)+1))}, v1alpha1.ReasonInvalidValue, "what was fetched for the annotation fetched cannot be one: all of them together may have 65536 bytes; correct the value at its source, or fetch another"},
+		"annotations that are too large":  {Content{Metadata: marked("", canary+strings.Repeat("x", maxFetched-len("fetched")-len(canary)+1))}, v1alpha1.ReasonInvalidValue, "what was fetched for the annotation fetched cannot be one: all of them together may have 49152 bytes; correct the value at its source, or fetch another"},
 		"the largest Secret":              {Content{Data: map[string][]byte{"a": make([]byte, 1<<20)}}, "", ""},
 		"a larger one":                    {Content{Data: map[string][]byte{"a": make([]byte, 1<<20), "b": []byte("x")}}, v1alpha1.ReasonTooLarge, size},
 		"a label is told before the size": {Content{Metadata: marked("-", ""), Data: map[string][]byte{"a": make([]byte, 1<<20+1)}}, v1alpha1.ReasonInvalidValue, rule},

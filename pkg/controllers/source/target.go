@@ -18,8 +18,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// maxFetched bounds the annotations that were fetched: they are in the record, too.
-const maxFetched = 64 << 10
+// maxFetched bounds the annotations that were fetched. They are in the record, too, and the API server takes no more than
+// 256 KiB of all annotations.
+const maxFetched = 48 << 10
 
 func targetName(src v1alpha1.Source) string {
 	if name := src.Target().TargetSecretName; name != "" {

@@ -29,8 +29,8 @@ const (
 	// AnnotationRefresh on a source, such as a VaultSecret, asks for a refresh now. Each new value asks once; the time of
 	// day is a good value.
 	AnnotationRefresh = "fleethandshake.io/refresh"
-	// AnnotationSources is on every Secret that a source has made: which sources, and what each has put there, without
-	// values.
+	// AnnotationSources is on every Secret that a source has made: which sources, and what each has put there. Of values it
+	// has only those of labels and annotations.
 	AnnotationSources = "fleethandshake.io/sources"
 	// FinalizerRelease keeps a source that is being deleted until what it has had made is given back, and its keys are out
 	// of a Secret that is not its own.
