@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	"github.com/fleet-handshake/fleet-handshake/e2e/install"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
@@ -41,16 +42,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(replica) != "" {
 		os.Exit(runReplica())
 	}
-	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
-		fmt.Println("skipped: these tests start a real API server; set FLEET_HANDSHAKE_E2E=1, or run make test")
-		return
-	}
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	harness.Main("a real API server", func() (int, error) { return run(m) })
 }
 
 func run(m *testing.M) (code int, err error) {

@@ -17,12 +17,10 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 )
-
-// enableEnv turns on the tests that start real clusters.
-const enableEnv = "FLEET_HANDSHAKE_E2E"
 
 var (
 	clusters   = schema.GroupVersionResource{Group: "fleet.cattle.io", Version: "v1alpha1", Resource: "clusters"}
@@ -34,9 +32,7 @@ var (
 // leaves room for building the programs.
 func realClusters(t *testing.T) context.Context {
 	t.Helper()
-	if os.Getenv(enableEnv) == "" {
-		t.Skipf("starts real clusters; set %s=1 to run it", enableEnv)
-	}
+	harness.Need(t, "real clusters")
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	t.Cleanup(cancel)
 	return ctx

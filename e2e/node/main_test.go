@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 )
 
@@ -40,19 +41,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
-		fmt.Println("skipped: these tests start real nodes; set FLEET_HANDSHAKE_E2E=1, or run make test-install")
-		return
-	}
-	if unavailable = lab.NodesAvailable(); unavailable != nil {
-		os.Exit(m.Run()) // each test says so
-	}
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	harness.Main("real nodes", func() (int, error) {
+		if unavailable = lab.NodesAvailable(); unavailable != nil {
+			return m.Run(), nil //nolint:nilerr // each test says so
+		}
+		return run(m)
+	})
 }
 
 func run(m *testing.M) (code int, err error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fleet-handshake/fleet-handshake/e2e/clients"
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	"github.com/fleet-handshake/fleet-handshake/e2e/install"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/pkg/operator"
@@ -32,63 +33,52 @@ func TestMain(m *testing.M) {
 	if os.Getenv(killAfterWrites) != "" {
 		os.Exit(runMortalOperator())
 	}
-	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
-		fmt.Println("skipped: these tests start real clusters; set FLEET_HANDSHAKE_E2E=1, or run make test")
-		return
-	}
-	os.Exit(runAll(m))
+	harness.Main("real clusters", func() (int, error) { return run(m) })
 }
 
-func runAll(m *testing.M) int {
-	code, err := func() (code int, err error) {
-		ctx := context.Background()
-		root, err := lab.Root()
-		if err != nil {
-			return 1, err
-		}
-		_, groups := lab.Fleet3()
-		world, err = lab.Start(ctx, lab.Options{
-			Dir: filepath.Join(root, ".lab", "suite"), Downstream: lab.Sites(4), Groups: groups,
-			Fleet: true, Progress: os.Stdout, Lifetime: time.Hour,
-		})
-		if err != nil {
-			return 1, err
-		}
-		defer func() { err = errors.Join(err, world.Stop()) }()
-		if hub, err = install.On(ctx, world.Hub); err != nil {
-			return 1, err
-		}
-		for _, c := range world.Downstream {
-			if sites[c.Name], err = clients.New(c.Config); err != nil {
-				return 1, err
-			}
-		}
-		logrus.SetOutput(&logs)
-		logrus.SetLevel(logrus.TraceLevel)
-		klog.LogToStderr(false)
-		klog.SetOutput(&logs)
-		code = m.Run()
-		leaks, err := scan(ctx, marker)
-		for _, leak := range leaks {
-			fmt.Println("LEAK after all tests:", leak)
-			code = 1
-		}
-		if err != nil || flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.skip").Value.String() != "" {
-			return code, err
-		}
-		// Only all tests together use all rights.
-		wrong, err := misfits()
-		for _, misfit := range wrong {
-			fmt.Println("RIGHTS after all tests:", misfit)
-			code = 1
-		}
-		return code, err
-	}()
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	root, err := lab.Root()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return 1, err
 	}
-	return code
+	_, groups := lab.Fleet3()
+	world, err = lab.Start(ctx, lab.Options{
+		Dir: filepath.Join(root, ".lab", "suite"), Downstream: lab.Sites(4), Groups: groups,
+		Fleet: true, Progress: os.Stdout, Lifetime: time.Hour,
+	})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, world.Stop()) }()
+	if hub, err = install.On(ctx, world.Hub); err != nil {
+		return 1, err
+	}
+	for _, c := range world.Downstream {
+		if sites[c.Name], err = clients.New(c.Config); err != nil {
+			return 1, err
+		}
+	}
+	logrus.SetOutput(&logs)
+	logrus.SetLevel(logrus.TraceLevel)
+	klog.LogToStderr(false)
+	klog.SetOutput(&logs)
+	code = m.Run()
+	leaks, err := scan(ctx, marker)
+	for _, leak := range leaks {
+		fmt.Println("LEAK after all tests:", leak)
+		code = 1
+	}
+	if err != nil || flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.skip").Value.String() != "" {
+		return code, err
+	}
+	// Only all tests together use all rights.
+	wrong, err := misfits()
+	for _, misfit := range wrong {
+		fmt.Println("RIGHTS after all tests:", misfit)
+		code = 1
+	}
+	return code, err
 }
 
 // startOperator runs the operator in this process until the test ends.

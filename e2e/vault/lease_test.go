@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/postgres"
 	labvault "github.com/fleet-handshake/fleet-handshake/e2e/lab/vault"
 	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
@@ -69,9 +70,7 @@ type bench struct {
 // setUp lets tokens and leases live so long.
 func setUp(t *testing.T, tokens labvault.Role, leases labvault.DatabaseOptions) bench {
 	t.Helper()
-	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
-		t.Skip("starts a real Vault and a real PostgreSQL; set FLEET_HANDSHAKE_E2E=1 to run it")
-	}
+	harness.Need(t, "a real Vault and a real PostgreSQL")
 	if err := postgres.Available(); err != nil {
 		t.Skip(err)
 	}

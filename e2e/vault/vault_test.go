@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	labvault "github.com/fleet-handshake/fleet-handshake/e2e/lab/vault"
 	"github.com/fleet-handshake/fleet-handshake/pkg/upstream"
 	"github.com/fleet-handshake/fleet-handshake/pkg/vault"
@@ -34,9 +35,7 @@ func (a appRole) Credentials(context.Context) (vault.Credentials, error) {
 // start starts a Vault with the golden secrets, and logs in with the right to read them.
 func start(t *testing.T, ttl time.Duration) (*labvault.Server, *vault.Pool, *vault.Session) {
 	t.Helper()
-	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
-		t.Skip("starts a real Vault; set FLEET_HANDSHAKE_E2E=1 to run it")
-	}
+	harness.Need(t, "a real Vault")
 	ctx := t.Context()
 	server, err := labvault.Start(ctx, labvault.Options{Dir: filepath.Join(t.TempDir(), "vault"), TLS: true, Audit: true, Progress: t.Output()})
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/internal/proc"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/postgres"
@@ -18,9 +19,7 @@ import (
 // start starts a server for one test.
 func start(ctx context.Context, t *testing.T, dir string) *postgres.Server {
 	t.Helper()
-	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
-		t.Skip("starts a real PostgreSQL; set FLEET_HANDSHAKE_E2E=1 to run it")
-	}
+	harness.Need(t, "a real PostgreSQL")
 	if err := postgres.Available(); err != nil {
 		t.Skip(err)
 	}

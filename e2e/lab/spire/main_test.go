@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/spire"
 )
 
@@ -27,18 +28,14 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
-		fmt.Println("skipped: these tests start a real SPIRE; set FLEET_HANDSHAKE_E2E=1, or run make test")
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
-	err := spire.Build(ctx, os.Stdout)
-	cancel()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
+	harness.Main("a real SPIRE", func() (int, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+		defer cancel()
+		if err := spire.Build(ctx, os.Stdout); err != nil {
+			return 1, err
+		}
+		return m.Run(), nil
+	})
 }
 
 // start starts one for a test.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/fleet-handshake/fleet-handshake/e2e/harness"
 	"github.com/fleet-handshake/fleet-handshake/e2e/lab/vault"
 )
 
@@ -20,9 +20,7 @@ const patience = 30 * time.Minute
 // enabled skips the test unless real servers are wanted.
 func enabled(t *testing.T) context.Context {
 	t.Helper()
-	if os.Getenv("FLEET_HANDSHAKE_E2E") == "" {
-		t.Skip("starts a real Vault; set FLEET_HANDSHAKE_E2E=1 to run it")
-	}
+	harness.Need(t, "a real Vault")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
