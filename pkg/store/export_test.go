@@ -20,7 +20,7 @@ func TestExport(t *testing.T) {
 	}
 	content, err := store.Export(tree, store.Scope{Tenant: "t", Cluster: "c"})
 	require.NoError(t, err)
-	assert.Equal(t, `{
+	want := `{
   "tenants": {
     "t": {
       "clusters": {
@@ -65,7 +65,8 @@ func TestExport(t *testing.T) {
     }
   }
 }
-`, string(content))
+`
+	assert.Equal(t, []byte(want), content, string(content))
 
 	for scope, want := range map[store.Scope]int{
 		{}: 5, {Tenant: "t"}: 4, {Tenant: "t", Cluster: "c"}: 3, {Tenant: "t", Cluster: "c", Namespace: "ns"}: 2, {Tenant: "none"}: 0,

@@ -25,12 +25,12 @@ func isSafe(name string) bool {
 	if name == "" || len(name) > MaxName || strings.Contains(name, "..") {
 		return false
 	}
-	for i := range len(name) {
-		if inside := i > 0 && i < len(name)-1; !alphanumeric(name[i]) && (!inside || !strings.Contains("-_.", name[i:i+1])) {
+	for _, b := range []byte(name) {
+		if !alphanumeric(b) && b != '-' && b != '_' && b != '.' {
 			return false
 		}
 	}
-	return true
+	return alphanumeric(name[0]) && alphanumeric(name[len(name)-1])
 }
 
 func alphanumeric(b byte) bool {

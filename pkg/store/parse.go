@@ -57,32 +57,27 @@ func Parse(document []byte, scope Scope) (Tree, error) {
 
 // isJSON reports the line of what is no JSON. The words of the library would have bytes of the document.
 func (p *parser) isJSON() bool {
-	var raw json.RawMessage
-	var syntax *json.SyntaxError
 	switch {
 	case len(p.data) > MaxDocument:
 		p.problems.add(nil, fmt.Sprintf("has %d MiB", (len(p.data)+1<<20-1)>>20), fmt.Sprintf("split it into documents of at most %d MiB, for example one for each cluster", MaxDocument>>20))
 		return false
 	case !utf8.Valid(p.data):
 		valid := 0
-		for valid < len(p.data) {
-			r, size := utf8.DecodeRune(p.data[valid:])
-			if r == utf8.RuneError && size == 1 {
-				break
-			}
+		for r, size := utf8.DecodeRune(p.data); r != utf8.RuneError || size > 1; r, size = utf8.DecodeRune(p.data[valid:]) {
 			valid += size
 		}
 		p.problems.add(nil, "is no UTF-8 text "+position(p.data, valid), "save it as UTF-8, and encode bytes, for example as base64")
 		return false
+	case json.Valid(p.data):
+		return true
 	}
-	if err := json.Unmarshal(p.data, &raw); errors.As(err, &syntax) {
-		p.problems.add(nil, "is no JSON "+position(p.data, int(syntax.Offset)-1), "look for a quote, comma or bracket that is missing or too much there or before")
-		return false
-	} else if err != nil {
-		p.problems.add(nil, "is no JSON", "write an object with the field tenants")
-		return false
+	var syntax *json.SyntaxError
+	at := 0
+	if errors.As(json.Unmarshal(p.data, &json.RawMessage{}), &syntax) {
+		at = int(syntax.Offset) - 1
 	}
-	return true
+	p.problems.add(nil, "is no JSON "+position(p.data, at), "look for a quote, comma or bracket that is missing or too much there or before")
+	return false
 }
 
 // position says where a byte is. Columns count bytes, from 1.

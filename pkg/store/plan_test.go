@@ -37,7 +37,7 @@ func TestPlanImport(t *testing.T) {
 	require.NoError(t, err)
 	content, err := json.MarshalIndent(plan, "", "  ")
 	require.NoError(t, err)
-	assert.Equal(t, `{
+	want := `{
   "create": [
     "tenants/t/clusters/c/global_secrets/z",
     "tenants/t/clusters/c/namespaces/n/secrets/a",
@@ -81,7 +81,8 @@ func TestPlanImport(t *testing.T) {
     "unchanged": 1,
     "refused": 2
   }
-}`, string(content))
+}`
+	assert.Equal(t, []byte(want), content, string(content))
 
 	plan, err = store.PlanImport(present, wanted, scope, false)
 	require.NoError(t, err)
@@ -92,7 +93,7 @@ func TestPlanImport(t *testing.T) {
 	require.NoError(t, err)
 	content, err = json.Marshal(plan)
 	require.NoError(t, err)
-	assert.Equal(t, `{"counts":{"create":0,"update":0,"delete":0,"unchanged":0,"refused":0}}`, string(content))
+	assert.Equal(t, []byte(`{"counts":{"create":0,"update":0,"delete":0,"unchanged":0,"refused":0}}`), content, string(content))
 }
 
 func TestChanges(t *testing.T) {

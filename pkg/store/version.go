@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -129,7 +130,7 @@ func (e Entry) Changes(o Entry) []string {
 	}
 	note(typeField, e.Type == o.Type)
 	note(valueField, e.Value.Equal(o.Value))
-	note(metadataField, string(e.Metadata.encode()) == string(o.Metadata.encode()))
+	note(metadataField, maps.Equal(e.Metadata.Labels, o.Metadata.Labels) && maps.Equal(e.Metadata.Annotations, o.Metadata.Annotations))
 	note(spiffeIDField, e.SPIFFEID == o.SPIFFEID)
 	note(notBeforeField, e.NotBefore.Equal(o.NotBefore))
 	note(expirationField, e.ExpirationDate.Equal(o.ExpirationDate))

@@ -33,7 +33,7 @@ func put(t *testing.T, r store.Record, e store.Entry, at time.Time, keep int) st
 	back, err := store.Read(next.Secret(r.Secret(nil)))
 	require.NoError(t, err)
 	require.Equal(t, next.Version, back.Version)
-	require.Equal(t, len(next.Former), len(back.Former))
+	require.Len(t, back.Former, len(next.Former))
 	return next
 }
 
