@@ -93,7 +93,7 @@ func TestPlanImport(t *testing.T) {
 	require.NoError(t, err)
 	content, err = json.Marshal(plan)
 	require.NoError(t, err)
-	assert.Equal(t, []byte(`{"counts":{"create":0,"update":0,"delete":0,"unchanged":0,"refused":0}}`), content, string(content))
+	assert.JSONEq(t, `{"counts":{"create":0,"update":0,"delete":0,"unchanged":0,"refused":0}}`, string(content))
 }
 
 func TestChanges(t *testing.T) {
