@@ -109,7 +109,7 @@ func TestExportRefusesWhatParseWould(t *testing.T) {
 // same tree gives the same bytes.
 func TestTreesAreReadBack(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
-	for range 300 {
+	for range 100 {
 		tree := randomTree(r, r.Intn(30))
 		content, err := store.Export(tree, store.Scope{})
 		require.NoError(t, err)

@@ -77,7 +77,7 @@ func TestSecret(t *testing.T) {
 // TestSecretsAreReadBack checks random records with random histories.
 func TestSecretsAreReadBack(t *testing.T) {
 	r := rand.New(rand.NewSource(2))
-	for range 2000 {
+	for range 500 {
 		e := randomEntry(r)
 		record, err := store.New(randomPlace(r, e.Type), e, now)
 		require.NoError(t, err)
