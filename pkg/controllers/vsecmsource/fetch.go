@@ -88,7 +88,7 @@ func notAllowed(namespace, name string) *source.Problem {
 	return &source.Problem{Reason: v1alpha1.ReasonNotAllowed, Final: true, Message: fmt.Sprintf("namespace %s may not have the secret %s of Safe: add %s/%s to the value vsecm.allow of the chart (flag --vsecm-allow)", namespace, name, namespace, name)}
 }
 
-// answer is what Safe holds of the secrets that are asked for. One that is not there has an error.
+// answer is what Safe holds of the secrets that are asked for, by their names.
 type answer struct {
 	at      time.Time
 	secrets map[string]lookup
@@ -110,6 +110,7 @@ func (a answer) turned(now time.Time) time.Duration {
 	return max(now.Sub(last), 1)
 }
 
+// lookup is one secret, or why there is none.
 type lookup struct {
 	secret vsecm.Secret
 	// missing says why there is none; empty when there is one.
