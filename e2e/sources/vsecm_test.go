@@ -332,7 +332,7 @@ func faultyAnswers(t *testing.T, identity safe.Source) {
 			after := secretWhere(t, source, anything)
 			assert.Equal(t, before.ResourceVersion, after.ResourceVersion, "the Secret is left as it is")
 			if c.reason == v1alpha1.ReasonUnavailable {
-				tells[v1alpha1.VSecMSecret](t, hub.VSecM, team, source, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonUpToDate)
+				vsecmSays(t, source, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonUpToDate)
 			}
 			s.Break(safe.Fault{})
 			refreshes(t, hub.VSecM, source)

@@ -94,7 +94,7 @@ func FuzzSecretName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, c1, ns1, n1, c2, ns2, n2 string) {
 		for _, p := range []Place{{"t", c1, ns1, n1}, {"t", c2, ns2, n2}} {
 			if !isSubdomain(p.Cluster) || !p.Global() && !isLabel(p.Namespace) || !isSafe(p.Name) && !isSubdomain(p.Name) {
-				t.Skip()
+				return // such a place cannot be
 			}
 			got, ok := placeOf("t", p.SecretName())
 			require.True(t, ok)

@@ -79,18 +79,25 @@ func TestAgentStaysTheSameThroughARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	renewed(t, from, time.Now())
-	eventually(t, "the entry that was made meanwhile", func() error {
-		got, err := fetch(ctx, s, answerWithin)
-		if err == nil && !got[id("late")] {
-			err = errors.New("it is not there")
-		}
-		return err
-	})
+	knows(ctx, t, s, id("late"))
 	if after := agents(ctx, t, s); after != before || strings.Contains(after, " ") || after == "" {
 		t.Errorf("the server knows the agents %q, want the one from before, %q", after, before)
 	}
 	register(ctx, t, s, spire.Entry{ID: id("later")})
 	gives(ctx, t, s, id("app"), id("late"), id("later"))
+}
+
+// knows waits until this process is given an SVID of an entry that was made
+// meanwhile.
+func knows(ctx context.Context, t *testing.T, s *spire.Server, entry string) {
+	t.Helper()
+	eventually(t, "the entry that was made meanwhile", func() error {
+		got, err := fetch(ctx, s, answerWithin)
+		if err == nil && !got[entry] {
+			err = errors.New("it is not there")
+		}
+		return err
+	})
 }
 
 func TestPausedAgentAnswersLater(t *testing.T) {
@@ -111,13 +118,7 @@ func TestPausedAgentAnswersLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	renewed(t, from, time.Now())
-	eventually(t, "the entry that was made meanwhile", func() error {
-		got, err := fetch(ctx, s, answerWithin)
-		if err == nil && !got[id("late")] {
-			err = errors.New("it is not there")
-		}
-		return err
-	})
+	knows(ctx, t, s, id("late"))
 	if w.mu.Lock(); len(w.ends) > 0 {
 		t.Errorf("a pause ended the stream with %v", w.ends)
 	}

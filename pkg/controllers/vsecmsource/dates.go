@@ -94,26 +94,8 @@ func (m *maker) dates(found answer) map[string]time.Time {
 	return out
 }
 
-// holds says whether the Secret holds something from one of the secrets.
-func (m *maker) holds(secrets map[string]time.Time) bool {
-	for _, origin := range m.want.Keys {
-		if r, err := ref.Parse(origin.Path); err == nil && !secrets[r.Name].IsZero() {
-			return true
-		}
-	}
-	items, _ := itemsOf(&v1alpha1.VSecMSecret{Spec: m.spec})
-	return slices.ContainsFunc(items, func(i item) bool {
-		return !secrets[i.ref.Name].IsZero() && (i.place == inLabels && has(m.want.Metadata.Labels, i.key) || i.place == inAnnotations && has(m.want.Metadata.Annotations, i.key))
-	})
-}
-
-func has(all map[string]string, key string) bool {
-	_, ok := all[key]
-	return ok
-}
-
-// without is what the Secret holds now, without what came from the secrets that have expired.
-func (m *maker) without(expired map[string]time.Time) source.Content {
+// without is what the Secret holds now, without what came from the secrets that have expired. false means that nothing did.
+func (m *maker) without(expired map[string]time.Time) (source.Content, bool) {
 	m.begin()
 	if m.want.Type != "" {
 		m.content.Type = m.want.Type // that of the spec comes with what the spec wants
@@ -123,25 +105,27 @@ func (m *maker) without(expired map[string]time.Time) source.Content {
 		delete(m.former, name)
 	}
 	m.remember(m.former)
-	items, _ := itemsOf(&v1alpha1.VSecMSecret{Spec: m.spec}) // what is wrong with one was said
+	taken := false
 	over := func(name string) bool { _, ok := expired[name]; return ok }
 	for key, origin := range m.want.Keys {
-		if r, err := ref.Parse(origin.Path); (err != nil || !over(r.Name)) && restore(m.content.Data, m.want.Data, key) {
+		if r, err := ref.Parse(origin.Path); err == nil && over(r.Name) {
+			taken = true
+		} else if restore(m.content.Data, m.want.Data, key) {
 			m.content.Keys[key] = origin
 		}
 	}
+	items, _ := itemsOf(&v1alpha1.VSecMSecret{Spec: m.spec}) // what is wrong with one was said
 	for _, i := range items {
-		switch {
-		case over(i.ref.Name):
-		case i.place == inLabels:
-			restore(m.content.Metadata.Labels, m.want.Metadata.Labels, i.key)
-		case i.place == inAnnotations:
-			restore(m.content.Metadata.Annotations, m.want.Metadata.Annotations, i.key)
+		now, before := m.metadata(i)
+		if !over(i.ref.Name) {
+			restore(now, before, i.key)
+		} else if _, there := before[i.key]; there {
+			taken = true
 		}
 	}
 	m.fill()
 	m.content.Problem = m.problem()
-	return m.content
+	return m.content, taken
 }
 
 // turn is the first date from which on other secrets may be used; zero is never.

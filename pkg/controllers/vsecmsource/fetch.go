@@ -128,8 +128,10 @@ func (f fetcher) read(ctx context.Context, vs *v1alpha1.VSecMSecret, items []ite
 			return out, source.ProblemOf(err, 0)
 		}
 		expected := vs.Spec.ExpectedName
-		if _, known := raw.Names(); !known && expected != "" && !f.allow.mayAll(vs.Namespace) {
-			return out, &source.Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("Safe has only one raw secret and does not tell its name, so that only a namespace which may have all secrets can take it for %s: keep a second raw secret in Safe, such as raw:marker, or add %s/* to the value vsecm.allow of the chart (flag --vsecm-allow)", expected, vs.Namespace)}
+		if expected != "" && !f.allow.mayAll(vs.Namespace) {
+			if _, known := raw.Names(); !known {
+				return out, &source.Problem{Reason: v1alpha1.ReasonNotAllowed, Message: fmt.Sprintf("Safe has only one raw secret and does not tell its name, so that only a namespace which may have all secrets can take it for %s: keep a second raw secret in Safe, such as raw:marker, or add %s/* to the value vsecm.allow of the chart (flag --vsecm-allow)", expected, vs.Namespace)}
+			}
 		}
 		get = func(name string) (vsecm.Secret, error) { return raw.Secret(name, expected) }
 		out.at = raw.At
@@ -174,10 +176,10 @@ func (f fetcher) withdraw(vs *v1alpha1.VSecMSecret, want source.Want, found answ
 			problem.By = sooner(problem.By, after(at))
 		}
 	}
-	if len(expired) == 0 || !m.holds(expired) {
+	content, taken := m.without(expired)
+	if !taken {
 		return source.Content{}, problem
 	}
-	content := m.without(expired)
 	content.Unfetched = true
 	then := "; what is there now could not be fetched: "
 	if found.secrets != nil {

@@ -145,20 +145,27 @@ func (m *maker) take(i item) *source.Problem {
 	case err != nil:
 		return &source.Problem{Reason: v1alpha1.ReasonInvalidValue, Message: fmt.Sprintf("%s: %v: correct the ref, or the secret in Safe", i.field, err)}
 	}
+	now, _ := m.metadata(i)
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		v := values[key]
-		switch i.place {
-		case inLabels:
-			m.content.Metadata.Labels[key] = v.text
-		case inAnnotations:
-			m.content.Metadata.Annotations[key] = v.text
-		default:
-			if problem := m.put(i, key, v); problem != nil {
-				return problem
-			}
+		if now != nil {
+			now[key] = v.text
+		} else if problem := m.put(i, key, v); problem != nil {
+			return problem
 		}
 	}
 	return nil
+}
+
+// metadata are the labels or annotations that an item goes to, and those of before; nil where it goes to data.
+func (m *maker) metadata(i item) (now, before map[string]string) {
+	switch i.place {
+	case inLabels:
+		return m.content.Metadata.Labels, m.want.Metadata.Labels
+	case inAnnotations:
+		return m.content.Metadata.Annotations, m.want.Metadata.Annotations
+	}
+	return nil, nil
 }
 
 // value is one value with where it came from.
@@ -213,12 +220,9 @@ func (m *maker) lack(i item, why string) *source.Problem {
 func (m *maker) keep() {
 	for _, i := range m.kept {
 		there := false
-		switch i.place {
-		case inLabels:
-			there = restore(m.content.Metadata.Labels, m.want.Metadata.Labels, i.key)
-		case inAnnotations:
-			there = restore(m.content.Metadata.Annotations, m.want.Metadata.Annotations, i.key)
-		default:
+		if now, before := m.metadata(i); now != nil {
+			there = restore(now, before, i.key)
+		} else {
 			for key, origin := range m.want.Keys {
 				if cameFrom(i, key, origin.Path) && restore(m.content.Data, m.want.Data, key) {
 					there = restore(m.content.Keys, m.want.Keys, key)
